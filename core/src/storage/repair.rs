@@ -17,10 +17,14 @@ pub(super) fn repair_each<S: Storage + 'static>(storage: &Arc<S>, copy: &dyn Sto
         let step = next_step(&**storage, position.as_ref(), STEP)?;
         let is_damage = |damage: &&Damage| damage.kind != DamageKind::Unsupported;
         for locator in step.damage.iter().filter(is_damage).filter_map(|damage| damage.locator) {
-            if last != Some(locator) && restore(storage, copy, &locator)? {
-                repaired.restored.push(locator);
+            if last.replace(locator) == Some(locator) {
+                continue;
             }
-            last = Some(locator);
+            match restore(storage, copy, &locator) {
+                Ok(true) => repaired.restored.push(locator),
+                Ok(false) | Err(Error::Corrupt) => {} // the next search reports it again
+                Err(error) => return Err(error),
+            }
         }
         match step.next {
             Some(next) => position = Some(next),

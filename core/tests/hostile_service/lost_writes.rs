@@ -14,6 +14,7 @@ use crate::{Sent, head, hostile, in_time, locator, send, send_whole};
 const NOT_FOUND: &str = "404 Not Found\r\nstrongroom-code: 1";
 const ALREADY_EXISTS: &str = "409 Conflict\r\nstrongroom-code: 2";
 const CONFLICT: &str = "412 Precondition Failed\r\nstrongroom-code: 11";
+const DAMAGED: &str = "422 Unprocessable Content\r\nstrongroom-code: 4";
 const FAILED: &str = "500 Internal Server Error\r\nstrongroom-code: 99";
 const FULL: &str = "507 Insufficient Storage\r\nstrongroom-code: 13";
 
@@ -76,6 +77,69 @@ fn a_refused_write_has_succeeded_if_it_is_there() {
             };
             assert_eq!(outcome, expected, "{refusal}: lost: {is_lost}, there: {there:?}");
         }
+    }
+}
+
+/// All or none were written, so one that is there tells the outcome. Others may have been replaced or removed since.
+#[test]
+fn a_refused_batch_has_been_written_if_one_of_its_records_is_there() {
+    use There::{Nothing, Other, Own, Unknown};
+    let locators = [1, 2, 3].map(|byte| Locator::from_bytes([byte; 32]));
+    for (is_lost, there, expected) in [
+        (false, [Own, Other, Other], "done"),
+        (false, [Other, Own, Other], "done"),
+        (false, [Other, Other, Own], "done"),
+        (false, [Other, Other, Other], "refused"),
+        (false, [Nothing, Nothing, Nothing], "refused"),
+        (false, [Unknown, Unknown, Unknown], "refused"),
+        (true, [Own, Other, Other], "done"),
+        (true, [Other, Own, Other], "done"),
+        (true, [Nothing, Other, Own], "done"),
+        (true, [Other, Nothing, Other], "unknown"),
+        (true, [Other, Unknown, Other], "unknown"),
+    ] {
+        let is_first = AtomicBool::new(is_lost);
+        let storage = open(move |request, stream| match request.starts_with("post") {
+            true if is_first.swap(false, Ordering::Relaxed) => Err(ErrorKind::Other.into()),
+            true => send_whole(stream, ALREADY_EXISTS, b""),
+            false => {
+                let place = locators.iter().position(|locator| request.contains(&locator.to_hex())).unwrap();
+                show(there[place], request, stream)
+            }
+        });
+        let outcome = match in_time(move || storage.create_many(&locators.map(|locator| (locator, &[1; 100][..])))) {
+            Ok(()) => "done",
+            Err(Error::AlreadyExists) => "refused",
+            Err(Error::Indeterminate(_)) => "unknown",
+            Err(error) => panic!("{error:?}"),
+        };
+        assert_eq!(outcome, expected, "lost: {is_lost}, there: {there:?}");
+    }
+}
+
+/// A damaged record shows no version, so that only one request removes it, whatever its outcome.
+#[test]
+fn a_damaged_record_is_removed_by_one_request() {
+    for (answer, expected) in [("204 No Content", "removed"), (NOT_FOUND, "none"), ("", "unknown")] {
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&requests);
+        let storage = open(move |request, stream| {
+            if request.starts_with("head") {
+                return send_whole(stream, DAMAGED, b"");
+            }
+            seen.lock().unwrap().push(request.to_owned());
+            if answer.is_empty() { Err(ErrorKind::Other.into()) } else { send_whole(stream, answer, b"") }
+        });
+        let outcome = match in_time(move || storage.delete(&locator(), None)) {
+            Ok(true) => "removed",
+            Ok(false) => "none",
+            Err(Error::Indeterminate(_)) => "unknown",
+            Err(error) => panic!("{error:?}"),
+        };
+        assert_eq!(outcome, expected);
+        let requests = requests.lock().unwrap();
+        assert!(requests.len() == 1 && requests[0].starts_with("delete "), "{requests:?}");
+        assert!(!requests[0].contains("if-match"), "{requests:?}");
     }
 }
 

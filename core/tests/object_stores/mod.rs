@@ -1,6 +1,7 @@
 //! The storage in object stores beyond the trait's promises: unsuitable servers, lost answers, moves that are cut off, long
 //! records.
 
+mod damage;
 mod interrupted_moves;
 mod killed;
 mod leaks;

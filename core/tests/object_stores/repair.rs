@@ -7,19 +7,20 @@ use strongroom::storage::{DamageKind, Error, Locator, MemoryStorage, PutMode, St
 use strongroom::transfer::{CopyOptions, copy_storage};
 use strongroom::{Strongroom, VerifyOptions, VerifyReport, purge_storage, repair, verify};
 
+use super::damage::new_store;
 use super::open;
 use crate::support::fake_s3::{Objects, Seen, Server, start_with, url};
 use crate::support::hooked::hooked;
 use crate::support::{index_key, pattern};
 
-fn search(storage: &dyn Storage) -> VerifyReport {
+pub(super) fn search(storage: &dyn Storage) -> VerifyReport {
     verify(storage, &VerifyOptions::new(), |_| ControlFlow::Continue(())).unwrap()
 }
 
 #[test]
 fn every_damaged_record_is_restored() {
     const LENGTHS: [usize; 3] = [10, 100_000, 3_000_000];
-    for at_end in [false, true] {
+    for damage in ["start", "end", "everything"] {
         let objects = Objects::default();
         let address = start_with(Server::Correct, &Seen::default(), &objects);
         // Opened anew each time, so that nothing is remembered.
@@ -38,16 +39,19 @@ fn every_damaged_record_is_restored() {
             {
                 let mut objects = objects.lock().unwrap();
                 let Some((bytes, tag)) = objects.get_mut(name) else { continue }; // it was repaired as a whole
-                let at = if at_end { bytes.len() - 1 } else { 2 };
-                bytes[at] ^= 1;
+                match damage {
+                    "start" => bytes[2] ^= 1,
+                    "end" => *bytes.last_mut().unwrap() ^= 1,
+                    _ => bytes.clear(),
+                }
                 tag.insert(1, 'd');
             }
-            assert!(search(&*storage()).damaged > 0, "{name} {at_end}");
-            assert_eq!(storage().stats(0).unwrap().records, 3, "{name} {at_end}");
-            assert_eq!(repair(&storage(), &*copy).unwrap().restored.len(), 1, "{name} {at_end}");
-            assert!(search(&*storage()).is_clean(), "{name} {at_end}");
+            assert!(search(&*storage()).damaged > 0, "{name} {damage}");
+            assert_eq!(storage().stats(0).unwrap().records, 3, "{name} {damage}");
+            assert_eq!(repair(&storage(), &*copy).unwrap().restored.len(), 1, "{name} {damage}");
+            assert!(search(&*storage()).is_clean(), "{name} {damage}");
             for (len, key) in LENGTHS.iter().zip(&keys) {
-                assert!(store().retrieve(len.to_string(), key).unwrap() == pattern(*len), "{name} {at_end}");
+                assert!(store().retrieve(len.to_string(), key).unwrap() == pattern(*len), "{name} {damage}");
             }
         }
     }
@@ -83,8 +87,30 @@ fn a_record_that_was_replaced_meanwhile_is_not_restored() {
     assert!(search(&*storage).is_clean());
 }
 
+/// One of two damaged records cannot be restored, because reading it in the copy fails.
+#[test]
+fn a_record_that_cannot_be_restored_does_not_end_the_repair() {
+    let objects = Objects::default();
+    let (storage, copy) = new_store(&url(start_with(Server::Correct, &Seen::default(), &objects), "repair"));
+    let (first, second) = (super::locator(0x10), super::locator(0x20));
+    for at in [first, second] {
+        for storage in [&storage, &copy] {
+            storage.put(&at, &super::record(7, 1000), PutMode::Create).unwrap();
+        }
+        change(&objects, &at, |bytes| *bytes.last_mut().unwrap() ^= 1);
+    }
+    let hooked = hooked(&copy, move |method, locator| match method {
+        "read_at" if locator == first.as_bytes() => Err(Error::Corrupt),
+        _ => Ok(()),
+    });
+    assert_eq!(repair(&storage, &*hooked).unwrap().restored, [second]);
+    assert_eq!(search(&*storage).damaged, 1);
+    assert_eq!(repair(&storage, &*copy).unwrap().restored, [first]);
+    assert!(search(&*storage).is_clean());
+}
+
 /// Changes a record's object, so that a later read finds another version.
-fn change(objects: &Objects, locator: &Locator, change: impl FnOnce(&mut Vec<u8>)) {
+pub(super) fn change(objects: &Objects, locator: &Locator, change: impl FnOnce(&mut Vec<u8>)) {
     let mut objects = objects.lock().unwrap();
     let name = format!("/r/{}", locator.to_hex());
     let (_, (bytes, tag)) = objects.iter_mut().find(|(key, _)| key.ends_with(&name)).unwrap();
@@ -93,7 +119,7 @@ fn change(objects: &Objects, locator: &Locator, change: impl FnOnce(&mut Vec<u8>
 }
 
 /// Makes an object one of a newer version, with the right checksum.
-fn make_newer(locator: &Locator, bytes: &mut [u8]) {
+pub(super) fn make_newer(locator: &Locator, bytes: &mut [u8]) {
     bytes[0] = 2;
     let mut checksum = crc32fast::Hasher::new();
     for part in [format!("r/{}", locator.to_hex()).as_bytes(), &bytes[..4], &bytes[8..]] {

@@ -40,6 +40,8 @@ pub(crate) enum Server {
     ListsFromTheStart,
     /// Answers the write of a record's first segment after those of four others.
     HoldsTheFirstSegment,
+    /// Lists objects as if they were two days older than the server's clock shows.
+    ListsAsOld,
     /// Denies everything, with this code.
     Denies(&'static str),
     /// Has no such bucket.
@@ -207,6 +209,9 @@ fn answer(
                 Some(range) => {
                     let (start, end) = range.split_once('-').unwrap();
                     let (start, end): (usize, usize) = (start.parse().unwrap(), end.parse().unwrap());
+                    if start >= bytes.len() {
+                        return refusal(416, "InvalidRange");
+                    }
                     let end = (end + 1).min(bytes.len());
                     let range = format!("etag: {etag}\r\ncontent-range: bytes {start}-{}/{}\r\n", end - 1, bytes.len());
                     (206, range, bytes[start..end].to_vec())
@@ -224,11 +229,12 @@ fn list(server: Server, query: &str, objects: &BTreeMap<String, (Vec<u8>, String
     };
     let prefix = option("prefix");
     let after = if server == Server::ListsFromTheStart { String::new() } else { option("start-after") };
+    let day = if server == Server::ListsAsOld { 24 } else { 26 };
     let mut page = String::from("<ListBucketResult><IsTruncated>false</IsTruncated>");
     for (key, (bytes, etag)) in objects.iter().filter(|(key, _)| key.starts_with(&prefix) && **key > after) {
         let etag = etag.replace('"', "&quot;");
         page += &format!(
-            "<Contents><Key>{key}</Key><LastModified>2026-11-26T12:00:00.000Z</LastModified>\
+            "<Contents><Key>{key}</Key><LastModified>2026-11-{day}T12:00:00.000Z</LastModified>\
              <ETag>{etag}</ETag><Size>{}</Size></Contents>",
             bytes.len()
         );

@@ -15,7 +15,7 @@ use hyper::header::IF_MATCH;
 use hyper::{Method, Request, StatusCode};
 use object_store::path::Path;
 use object_store::signer::Signer;
-use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion};
+use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion};
 use tokio::time::{Instant, sleep};
 
 use super::super::Error;
@@ -178,19 +178,33 @@ impl Bucket {
             Err(failed) if failed.is_condition() => Err(Error::Conflict),
             // An empty object, which this library never writes.
             Err(failed) if failed.status() == Some(StatusCode::RANGE_NOT_SATISFIABLE) => Err(Error::Corrupt),
+            // Some servers ignore the range of one.
+            Err(failed @ Failed::Invalid(_)) => match self.head(name).await? {
+                Some(meta) if meta.size == 0 => Err(Error::Corrupt),
+                _ => Err(failed.into()),
+            },
+            Err(failed) => Err(failed.into()),
+        }
+    }
+
+    async fn head(&self, name: &str) -> Result<Option<ObjectMeta>, Error> {
+        let head =
+            self.repeat(|| async { self.objects.head(&self.path(name)).await.map_err(|error| Failed::of(&error)) });
+        match head.await {
+            Ok(meta) => Ok(Some(meta)),
+            Err(failed) if failed.is_missing() => Ok(None),
             Err(failed) => Err(failed.into()),
         }
     }
 
     /// When an object was written, by the server's clock.
     pub(super) async fn modified(&self, name: &str) -> Result<Option<SystemTime>, Error> {
-        let head =
-            self.repeat(|| async { self.objects.head(&self.path(name)).await.map_err(|error| Failed::of(&error)) });
-        match head.await {
-            Ok(meta) => Ok(Some(meta.last_modified.into())),
-            Err(failed) if failed.is_missing() => Ok(None),
-            Err(failed) => Err(failed.into()),
-        }
+        Ok(self.head(name).await?.map(|meta| meta.last_modified.into()))
+    }
+
+    /// The version of an object, which may be damaged.
+    pub(super) async fn version(&self, name: &str) -> Result<Option<Version>, Error> {
+        Ok(self.head(name).await?.map(|meta| Version { etag: meta.e_tag, generation: meta.version }))
     }
 
     /// Writes an object that nobody else writes.
@@ -320,7 +334,7 @@ impl Bucket {
             let found: Vec<_> = found.take(limit.min(PAGE)).try_collect().await.map_err(|error| Failed::of(&error))?;
             Ok(found)
         });
-        let listed = |meta: object_store::ObjectMeta| {
+        let listed = |meta: ObjectMeta| {
             Some(Listed {
                 name: self.name_of(&meta.location)?,
                 len: meta.size,

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::super::{Entry, Error, Head, Info, Locator, PURGE_STEP, Stats};
-use super::body::{POINTER_LENS, RESERVATION_LEN, TOMBSTONE_LEN};
+use super::body::{POINTER_LENS, RESERVATION_LEN, START_LEN, TOMBSTONE_LEN};
 use super::bucket::{Listed, PAGE};
 use super::names::{self, EXPIRY, RECORDS};
 use super::records::Records;
@@ -30,6 +30,14 @@ struct Due {
 /// A record that is damaged, or of a newer version.
 struct Unreadable;
 
+/// [`Unreadable`] if a record is damaged, or of a newer version, so that it does not block others.
+fn if_readable(info: Result<Option<Info>, Error>) -> Result<Result<Option<Info>, Unreadable>, Error> {
+    match info {
+        Err(Error::Corrupt | Error::Unsupported(_)) => Ok(Err(Unreadable)),
+        info => info.map(Ok),
+    }
+}
+
 impl Due {
     /// Whether the marker is that of the record.
     fn is_current(&self) -> bool {
@@ -44,13 +52,18 @@ impl Records {
             let page = self.bucket.list(RECORDS, last.as_deref(), limit - entries.len()).await?;
             let Some(end) = page.last() else { break };
             last = Some(end.name.clone());
-            // Tombstones and reservations of moves are told by their lengths. A reservation may be that of a move that is
-            // done but for it.
-            let records = page.iter().filter(|listed| listed.len >= RESERVATION_LEN);
+            // A reservation may be that of a move that is done but for it, and any other short object is damage.
+            let records = page.iter().filter(|listed| !self.is_tombstone(listed));
             let locators = records.filter_map(|listed| names::locator_of(&listed.name)).collect();
             entries.append(&mut self.entries(locators).await?);
         }
         Ok(entries)
+    }
+
+    /// Whether an object is a tombstone, by its length. Where the server deletes conditionally, there is none, and the
+    /// object is read.
+    fn is_tombstone(&self, listed: &Listed) -> bool {
+        listed.len == TOMBSTONE_LEN && !self.bucket.deletes_conditionally()
     }
 
     async fn entries(&self, locators: Vec<Locator>) -> Result<Vec<Entry>, Error> {
@@ -73,14 +86,6 @@ impl Records {
         Ok(entries)
     }
 
-    /// The info of a record; [`Unreadable`] if it is damaged, or of a newer version, so that it does not block others.
-    async fn info_if_readable(&self, locator: Locator) -> Result<Result<Option<Info>, Unreadable>, Error> {
-        match self.info(&locator).await {
-            Err(Error::Corrupt | Error::Unsupported(_)) => Ok(Err(Unreadable)),
-            info => info.map(Ok),
-        }
-    }
-
     /// Passes the records whose markers are due to `take`, the earliest first, until it has taken `limit`. Unreadable
     /// ones are skipped; they keep their markers for a repair.
     async fn each_due(&self, now: u64, limit: usize, mut take: impl FnMut(&[Due]) -> usize) -> Result<(), Error> {
@@ -97,7 +102,7 @@ impl Records {
                 .collect();
             let is_end = markers.len() < len;
             let due = markers.into_iter().map(|(marker, time, locator)| async move {
-                let info = self.info_if_readable(locator).await?;
+                let info = if_readable(self.info(&locator).await)?;
                 Ok::<_, Error>(info.ok().map(|info| Due { marker, time, locator, info }))
             });
             let due: Vec<_> = stream::iter(due).buffered(PARALLEL).try_collect().await?;
@@ -156,23 +161,29 @@ impl Records {
         self.bucket.delete(&marker.name).await
     }
 
-    /// From the lengths in the list; only objects that may be pointers are read. An unreadable one counts without bytes.
+    /// From the lengths in the list; only those objects are read whose lengths do not tell what they are. An unreadable
+    /// one counts without bytes.
     pub(super) async fn stats(&self, now: u64) -> Result<Stats, Error> {
         let (mut stats, mut last): (_, Option<String>) = (Stats::default(), None);
         loop {
             let page = self.bucket.list(RECORDS, last.as_deref(), PAGE).await?;
             let Some(end) = page.last() else { break };
             last = Some(end.name.clone());
-            let mut pointers = Vec::new();
-            for listed in page.iter().filter(|listed| listed.len > RESERVATION_LEN) {
-                if POINTER_LENS.contains(&listed.len) {
-                    pointers.extend(names::locator_of(&listed.name));
+            let mut unclear = Vec::new();
+            let is_record = |listed: &&Listed| names::locator_of(&listed.name).is_some() && !self.is_tombstone(listed);
+            for listed in page.iter().filter(is_record) {
+                if listed.len <= RESERVATION_LEN || POINTER_LENS.contains(&listed.len) {
+                    unclear.push(listed.name.clone());
                 } else {
                     stats.records += 1;
                     stats.bytes += listed.len - TOMBSTONE_LEN;
                 }
             }
-            let infos = pointers.into_iter().map(|locator| self.info_if_readable(locator));
+            // A record that is leaving counts where it is: its reservation is none yet.
+            let infos = unclear.into_iter().map(|name: String| async move {
+                let found = self.get(&name, START_LEN).await;
+                if_readable(found.and_then(|found| found.map_or(Ok(None), |(object, _)| object.info())))
+            });
             let infos: Vec<_> = stream::iter(infos).buffered(PARALLEL).try_collect().await?;
             for info in infos.into_iter().filter(|info| !matches!(info, Ok(None))) {
                 stats.records += 1;

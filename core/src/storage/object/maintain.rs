@@ -46,14 +46,17 @@ impl Records {
 
     async fn remove_empty(&self, listed: &Listed) -> Result<(), Error> {
         let Some(locator) = names::locator_of(&listed.name) else { return Ok(()) };
-        let slot = match self.load(&locator, START_LEN).await {
-            Err(Error::Corrupt | Error::Unsupported(_)) => return Ok(()),
-            slot => slot?,
+        let unused = async {
+            let slot = self.load(&locator, START_LEN).await?;
+            Ok(if slot.info.is_none() && self.settle(&slot).await? { slot.version } else { None })
         };
-        if let (None, Some(version)) = (slot.info, &slot.version)
-            && self.settle(&slot).await?
-        {
-            self.remove(&listed.name, version).await?;
+        let version = match unused.await {
+            // It is damaged, or keeps the place of a record that is.
+            Err(Error::Corrupt | Error::Unsupported(_)) => return Ok(()),
+            version => version?,
+        };
+        if let Some(version) = version {
+            self.remove(&listed.name, &version).await?;
         }
         Ok(())
     }

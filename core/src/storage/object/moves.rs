@@ -142,8 +142,12 @@ impl Records {
         let Some((Move::Arriving(from, id), kind)) = slot.part else { return Ok(true) };
         let name = names::record(&from);
         if kind != Kind::Reservation {
-            // Step 4.
-            if let Some((_, got)) = self.get(&name, START_LEN).await?.filter(|(object, _)| object.is_leaving(id)) {
+            // Step 4. An unreadable object is another one, or a leaving one that nobody can continue to move.
+            let origin = match self.get(&name, START_LEN).await {
+                Err(Error::Corrupt | Error::Unsupported(_)) => None,
+                origin => origin?,
+            };
+            if let Some((_, got)) = origin.filter(|(object, _)| object.is_leaving(id)) {
                 self.remove(&name, &got.version).await?;
             }
             return Ok(true);

@@ -52,6 +52,11 @@ impl Slot {
     pub(super) fn condition(&self) -> Condition {
         self.version.clone().map_or(Condition::Absent, Condition::Is)
     }
+
+    /// Whether the object is damaged: of another one, the part is known.
+    fn is_damaged(&self) -> bool {
+        self.version.is_some() && self.part.is_none()
+    }
 }
 
 /// The error of a step of a write; `doubtful` if an earlier step may have succeeded.
@@ -199,24 +204,40 @@ impl Records {
 
     /// The state of a locator before a write. A damaged object may be overwritten.
     async fn load_to_write(&self, locator: &Locator, mode: PutMode) -> Result<Slot, Error> {
+        if mode == PutMode::Overwrite { self.load_any(locator).await } else { self.load(locator, START_LEN).await }
+    }
+
+    /// The state of a locator, also if its object is damaged.
+    async fn load_any(&self, locator: &Locator) -> Result<Slot, Error> {
         match self.load(locator, START_LEN).await {
-            Err(Error::Corrupt) if mode == PutMode::Overwrite => {
-                let got = self.bucket.get(&names::record(locator), 0..START_LEN, None).await?;
-                Ok(Slot { version: got.map(|got| got.version), ..Slot::FREE })
-            }
+            Err(Error::Corrupt) => {}
+            loaded => return loaded,
+        }
+        // The version first: if another client replaces the damaged object in between, it is not that of an intact one.
+        let version = self.bucket.version(&names::record(locator)).await?;
+        match self.load(locator, START_LEN).await {
+            Err(Error::Corrupt) => Ok(Slot { version, ..Slot::FREE }),
             loaded => loaded,
         }
     }
 
+    /// A damaged record has no head, so it is removed only without `expected`. `maintain` removes its segments.
     pub(super) async fn delete(&self, locator: &Locator, expected: Option<&Head>) -> Result<bool, Error> {
-        // The version that an attempt may have removed. Another one is a record that another client has written since.
-        let mut removed: Option<Head> = None;
+        // The head of the version that an attempt may have removed. Another one is a record that another client has
+        // written since.
+        let mut removed: Option<Option<Head>> = None;
         for attempt in 0..ATTEMPTS {
             self.pause_before(attempt).await;
             let doubtful = removed.is_some();
-            let slot = self.load(locator, START_LEN).await.map_err(|error| after(doubtful, error))?;
-            let (Some(head), Some(version)) = (slot.head(), &slot.version) else { return Ok(doubtful) };
-            if expected.is_some_and(|expected| *expected != head) {
+            let loaded = match expected {
+                None => self.load_any(locator).await,
+                Some(_) => self.load(locator, START_LEN).await,
+            };
+            let slot = loaded.map_err(|error| after(doubtful, error))?;
+            let head = slot.head();
+            let version = slot.version.as_ref().filter(|_| head.is_some() || slot.is_damaged());
+            let Some(version) = version else { return Ok(doubtful) };
+            if expected.is_some_and(|expected| Some(*expected) != head) {
                 return if doubtful { Ok(true) } else { Err(Error::Conflict) };
             }
             if removed.is_some_and(|removed| removed != head) {

@@ -158,8 +158,12 @@ impl Records {
         let name = names::segment(&pointer.owner, &pointer.upload, number);
         let bytes = segment_bytes(number);
         let expected = bytes.end.min(pointer.info.len).saturating_sub(bytes.start);
-        let found = self.bucket.get(&name, 0..SEGMENT_LEN + 1024, None).await?;
-        let Some(got) = found else { return Ok((0, Some((number, DamageKind::Missing)))) };
+        let got = match self.bucket.get(&name, 0..SEGMENT_LEN + 1024, None).await {
+            Ok(Some(got)) => got,
+            Ok(None) => return Ok((0, Some((number, DamageKind::Missing)))),
+            Err(Error::Corrupt) => return Ok((0, Some((number, DamageKind::Checksum)))),
+            Err(error) => return Err(error),
+        };
         let damage = match Object::decode(&name, &got.bytes, got.len) {
             Ok(segment) if segment.kind == Kind::Segment && segment.payload_len == expected => None,
             Ok(segment) if segment.kind == Kind::Segment => Some((number, DamageKind::Length)),

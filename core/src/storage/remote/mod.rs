@@ -77,30 +77,35 @@ impl RemoteStorage {
         };
         let end = self.http.end();
         let (outcome, lost) = self.http.write(request, repeat, end);
-        self.resolve_outcome(outcome, lost, locator, head, end)
+        self.resolve_outcome(outcome, lost, &[(*locator, head)], end)
     }
 
-    /// The outcome of a write. After `AlreadyExists`, `Conflict` or a lost answer, the stored head shows whether an
-    /// earlier attempt succeeded: one with a lost answer, or one that a proxy repeated.
+    /// The outcome of a write of all these records or none. After `AlreadyExists`, `Conflict` or a lost answer, any
+    /// stored head can show that an earlier attempt succeeded: one with a lost answer, or one that a proxy repeated.
+    /// The other records may have been replaced since.
     fn resolve_outcome(
         &self,
         outcome: Result<ApiResponse, Failure>,
         lost: bool,
-        locator: &Locator,
-        head: Head,
+        written: &[(Locator, Head)],
         end: Instant,
     ) -> Result<(), Error> {
         let Err(error) = outcome.map_err(of_write) else { return Ok(()) };
         if !matches!(error, Error::AlreadyExists | Error::Conflict | Error::Indeterminate(_)) {
             return Err(error);
         }
-        match self.info_until(locator, end) {
-            Ok(Some(info)) if info.head == head => Ok(()),
-            Err(unknown) if lost => Err(Error::Indeterminate(unknown.into())),
-            // The lost attempt may have succeeded before another write.
-            Ok(_) if lost => Err(Error::Indeterminate(error.into())),
-            _ => Err(error),
+        let may_be_done = lost || matches!(error, Error::Indeterminate(_));
+        for (locator, head) in written {
+            match self.info_until(locator, end) {
+                Ok(Some(info)) if info.head == *head => return Ok(()),
+                Ok(None) if !may_be_done => break, // a proxy's repetition comes at once, so there was none
+                Ok(_) => {}
+                Err(unknown) if lost => return Err(Error::Indeterminate(unknown.into())),
+                Err(_) => break,
+            }
         }
+        // The lost attempt may have succeeded before another write.
+        Err(if lost { Error::Indeterminate(error.into()) } else { error })
     }
 
     fn info_until(&self, locator: &Locator, end: Instant) -> Result<Option<Info>, Error> {
@@ -176,14 +181,16 @@ impl Storage for RemoteStorage {
     }
 
     fn create_many(&self, records: &[(Locator, &[u8])]) -> Result<(), Error> {
-        let heads = records.iter().map(|(_, record)| Head::require(record)).collect::<Result<Vec<_>, _>>()?;
-        let (Some((first, _)), Some(head)) = (records.first(), heads.first()) else {
+        let head = |(locator, record): &(Locator, &[u8])| Ok((*locator, Head::require(record)?));
+        let written = records.iter().map(head).collect::<Result<Vec<_>, Error>>()?;
+        if written.is_empty() {
             return self.http.check_open().map_err(of_read);
-        };
+        }
         let body = batch::encode_create_many(records).map_err(|_| Error::TooLarge)?;
         let request = ApiRequest::new(Method::POST, names::CREATE_MANY).of_type(OCTET_STREAM).body(body);
-        // All records exist or none, so checking the head of the first one is enough.
-        self.write(first, *head, &request, PutMode::Create)
+        let end = self.http.end();
+        let (outcome, lost) = self.http.write(&request, RetryPolicy::Idempotent, end);
+        self.resolve_outcome(outcome, lost, &written, end)
     }
 
     /// One request for all new records, if all of them are new. After an error of the service, no further request.
@@ -293,19 +300,27 @@ impl Storage for RemoteStorage {
         }
     }
 
-    /// Always removes one given version, so that a retry after a lost answer does no harm.
+    /// Removes one given version, so that a retry after a lost answer does no harm. A damaged record has none, so its
+    /// delete is not repeated.
     fn delete(&self, locator: &Locator, expected: Option<&Head>) -> Result<bool, Error> {
         let end = self.http.end();
         loop {
             let head = match expected {
-                Some(head) => *head,
-                None => match self.info_until(locator, end)? {
-                    Some(info) => info.head,
-                    None => return Ok(false),
+                Some(head) => Some(*head),
+                None => match self.info_until(locator, end) {
+                    Err(Error::Corrupt) => None,
+                    found => match found? {
+                        Some(info) => Some(info.head),
+                        None => return Ok(false),
+                    },
                 },
             };
-            let request = if_match(record_request(Method::DELETE, locator), &head);
-            let (outcome, lost) = self.http.write(&request, RetryPolicy::Idempotent, end);
+            let request = record_request(Method::DELETE, locator);
+            let (request, policy) = match head {
+                Some(head) => (if_match(request, &head), RetryPolicy::Idempotent),
+                None => (request, RetryPolicy::UnlessDone),
+            };
+            let (outcome, lost) = self.http.write(&request, policy, end);
             return match found(outcome, of_write) {
                 Ok(Some(_)) => Ok(true),
                 // The record existed before, so the lost attempt has removed it.
@@ -325,7 +340,7 @@ impl Storage for RemoteStorage {
         let (outcome, lost) = self.http.write(&json_request(names::RENAME, &body), RetryPolicy::Idempotent, end);
         match lost {
             // The lost attempt may have moved the record before another write to `from`.
-            true => self.resolve_outcome(outcome, lost, to, *head, end),
+            true => self.resolve_outcome(outcome, lost, &[(*to, *head)], end),
             false => outcome.map(drop).map_err(of_write),
         }
     }

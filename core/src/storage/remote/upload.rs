@@ -73,7 +73,7 @@ impl Upload for RemoteUpload {
         let (sending, head) = self.send_gathered()?;
         let end = self.storage.http.end();
         let outcome = self.storage.http.finish(sending);
-        self.storage.resolve_outcome(outcome, false, &self.locator, head, end)
+        self.storage.resolve_outcome(outcome, false, &[(self.locator, head)], end)
     }
 }
 
