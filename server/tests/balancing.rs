@@ -226,19 +226,35 @@ fn an_upload_goes_to_a_service_that_is_ready() {
     }
 }
 
-/// A service that restarts at the beginning of an upload: it waits, as other calls do.
+/// A service restarts at the beginning of calls. It is the only one, or the others are of no use: they are down, or
+/// another program uses the address. The calls wait.
 #[test]
-fn an_upload_waits_for_a_service_that_restarts() {
+fn calls_wait_for_a_service_that_restarts() {
     let cluster = Cluster::start(1, |path| encryption_over(database(path), &config()));
-    let address = dead();
-    let client = Strongroom::connect(&endpoint([address])).unwrap();
+    let mail = Proxy::new(cluster.services[0].address);
+    mail.plan(Plan::next([]).always(Fault::Answer("220 mail.example ESMTP\r\n")));
+    let (address, long) = (dead(), vec![7; 1_000_000]);
+    let urls = [String::new(), format!(",http://{}", dead()), format!(",{}", mail.url())];
+    let client = |others: &String| {
+        let all = Endpoint::new(&format!("http://{address}{others}")).unwrap();
+        Strongroom::connect(&all.timeout(DEADLINE)).unwrap()
+    };
+    // Each client tries one of its services first, at random.
+    let clients: Vec<_> = urls.iter().flat_map(|others| [(); 8].map(|()| client(others))).collect();
     let _later = thread::scope(|scope| {
-        let upload = scope.spawn(|| client.store_reader("id", &*vec![7; 1_000_000]).unwrap());
-        thread::sleep(Duration::from_millis(100)); // usually after the first attempt
+        let (long, clients) = (&long, &clients);
+        let calls = clients.iter().enumerate().map(move |(n, client)| {
+            scope.spawn(move || match n % 2 {
+                0 => drop(client.store(format!("{n}"), b"data").unwrap()),
+                _ => drop(client.store_reader(format!("{n}"), &**long).unwrap()),
+            })
+        });
+        let calls: Vec<_> = calls.collect();
+        thread::sleep(Duration::from_millis(100)); // usually after the first attempts
         let mut config = config();
         config.listen = vec![format!("{address}").parse().unwrap()];
         let service = encryption_over(database(&cluster.path), &config);
-        drop(upload.join_within(DEADLINE));
+        calls.into_iter().for_each(|call| call.join_within(DEADLINE));
         service
     });
 }

@@ -60,6 +60,16 @@ enum Rank {
     Far,
     Ejected,
     Tried,
+    TriedAndEjected,
+}
+
+/// Whether a call has another service to try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Elsewhere {
+    AtOnce,
+    /// After a pause: the call has tried several, or there are too many retries.
+    Later,
+    Nowhere,
 }
 
 impl<S> Member<S> {
@@ -69,10 +79,12 @@ impl<S> Member<S> {
 
     /// `None` if it must not be chosen.
     fn rank(&self, tried: &[Arc<S>]) -> Option<Rank> {
+        let is_tried = tried.iter().any(|tried| Arc::ptr_eq(tried, &self.service));
         match self.health {
             Health::Foreign => None,
-            _ if tried.iter().any(|tried| Arc::ptr_eq(tried, &self.service)) => Some(Rank::Tried),
+            Health::Ejected if is_tried => Some(Rank::TriedAndEjected),
             Health::Ejected => Some(Rank::Ejected),
+            Health::InUse if is_tried => Some(Rank::Tried), // it was busy, or a probe has found it ready since
             Health::InUse if self.is_near => Some(Rank::Near),
             Health::InUse => Some(Rank::Far),
         }
@@ -103,7 +115,9 @@ impl<S> State<S> {
         let in_flight = |position: &usize| self.members.get(*position).map_or(usize::MAX, |member| member.in_flight);
         let drawn = [Some(first), second].into_iter().flatten().filter_map(|drawn| candidates().nth(drawn));
         let is_run_over = (random[0] >> 16).is_multiple_of(CALLS_PER_RUN);
-        let last = self.last.filter(|last| !is_run_over && candidates().any(|candidate| candidate == *last));
+        // A call does not stay at the one that has just failed.
+        let may_stay = !is_run_over && best < Rank::Tried;
+        let last = self.last.filter(|last| may_stay && candidates().any(|candidate| candidate == *last));
         // The first of equals: the last choice, or a random one.
         last.into_iter().chain(drawn).min_by_key(in_flight)
     }
@@ -158,18 +172,21 @@ impl<S> Balancer<S> {
         }
     }
 
-    /// Whether a call that has `tried` these services tries another one at once. `is_unreached`: the last one was not even
-    /// reached, which costs nobody anything, so that many addresses without a service do not slow down a call.
-    pub(super) fn may_retry(&self, tried: &[Arc<S>], is_unreached: bool) -> bool {
+    /// Whether a call that has `tried` these services tries another one. `is_unreached`: the last one was not even reached,
+    /// which costs nobody anything, so that many addresses without a service do not slow down a call.
+    pub(super) fn elsewhere(&self, tried: &[Arc<S>], is_unreached: bool) -> Elsewhere {
         let mut state = self.lock();
         let ranks = || state.members.iter().filter_map(|member| member.rank(tried));
         let is_another = ranks().any(|rank| rank < Rank::Tried);
         let is_within_limit = tried.len() < MOST_TRIED || is_unreached && ranks().any(|rank| rank < Rank::Ejected);
-        let may = is_another && is_within_limit && state.credit >= CALLS_PER_RETRY;
-        if may {
-            state.credit -= CALLS_PER_RETRY;
+        if !is_another {
+            return Elsewhere::Nowhere;
         }
-        may
+        if !is_within_limit || state.credit < CALLS_PER_RETRY {
+            return Elsewhere::Later;
+        }
+        state.credit -= CALLS_PER_RETRY;
+        Elsewhere::AtOnce
     }
 
     /// Ejects a service after a failure. If it was in use until now, returns the pause after which the caller begins to
@@ -297,17 +314,36 @@ mod tests {
         assert!((0..100).all(|_| choose(&[]) != 1));
         assert!((0..100).all(|_| choose(&[0]) == 2));
         assert_eq!(choose(&[0, 2]), 1);
-        assert!((0..100).any(|_| choose(&[0, 1, 2]) == 1), "after all of them, any one");
+        assert!((0..100).all(|_| choose(&[0, 1, 2]) != 1));
         balancer.readmit(&all[1]);
-        assert!((0..100).any(|_| choose(&[]) == 1));
+        assert!((0..1000).any(|_| choose(&[]) == 1));
         all.iter().for_each(|service| assert!(balancer.eject(service, 0).is_some()));
         assert!((0..3).all(|number| (0..100).any(|_| choose(&[]) == number)), "all are ejected");
     }
 
     #[test]
+    fn a_call_that_has_tried_all_services_goes_to_one_that_is_back() {
+        let ((balancer, all), mut random) = (balancer(3), numbers());
+        let mut choose = || {
+            let service = balancer.choose(&all, random()).unwrap();
+            balancer.release(&service, false);
+            *service
+        };
+        all.iter().for_each(|service| assert!(balancer.eject(service, 0).is_some()));
+        let choices: Vec<_> = (0..100).map(|_| choose()).collect();
+        let stays = choices.windows(2).filter(|pair| pair[0] == pair[1]).count();
+        assert!(stays < 60, "it stays {stays} times at the last one");
+        for back in &all {
+            balancer.readmit(back);
+            assert!((0..100).all(|_| choose() == **back));
+            balancer.eject(back, 0);
+        }
+    }
+
+    #[test]
     fn a_service_alone_is_never_ejected() {
         let (balancer, all) = balancer(1);
-        assert!(balancer.eject(&all[0], 0).is_none() && !balancer.may_retry(&all, true));
+        assert!(balancer.eject(&all[0], 0).is_none() && balancer.elsewhere(&all, true) == Elsewhere::Nowhere);
         assert!(balancer.choose(&all, [7, 7]).is_some());
         assert!(Balancer::<usize>::new().choose(&[], [7, 7]).is_none());
     }
@@ -316,7 +352,7 @@ mod tests {
     fn a_service_of_another_store_gets_no_call() {
         let ((balancer, all), mut random) = (balancer(2), numbers());
         assert!(balancer.reject(&all[0], 0).is_some() && balancer.reject(&all[0], 0).is_none(), "one probe");
-        assert!(balancer.eject(&all[1], 0).is_some() && !balancer.may_retry(&all[1..], true));
+        assert!(balancer.eject(&all[1], 0).is_some() && balancer.elsewhere(&all[1..], true) == Elsewhere::Nowhere);
         assert!((0..100).all(|_| balancer.choose(&[Arc::clone(&all[1])], random()).is_some_and(|chosen| *chosen == 1)));
         assert!(balancer.reject(&all[1], 0).is_none(), "it is being probed already");
         assert!(balancer.choose(&[], random()).is_none());
@@ -373,13 +409,15 @@ mod tests {
     #[test]
     fn retries_are_a_part_of_the_calls() {
         let ((balancer, all), mut random) = (balancer(5), numbers());
-        let may_retry = |tried: usize, is_unreached| balancer.may_retry(&all[..tried], is_unreached);
-        assert!(may_retry(1, false) && may_retry(2, false) && !may_retry(3, false));
-        assert!(may_retry(3, true) && may_retry(4, true) && !may_retry(5, true), "there is no other");
+        let elsewhere = |tried: usize, is_unreached| balancer.elsewhere(&all[..tried], is_unreached);
+        let may_retry = |tried, is_unreached| elsewhere(tried, is_unreached) == Elsewhere::AtOnce;
+        assert!(may_retry(1, false) && may_retry(2, false) && elsewhere(3, false) == Elsewhere::Later);
+        assert!(may_retry(3, true) && may_retry(4, true) && elsewhere(5, true) == Elsewhere::Nowhere);
         balancer.eject(&all[4], 0);
-        assert!(!may_retry(4, true) && may_retry(2, false), "only one that is ejected");
+        assert!(elsewhere(4, true) == Elsewhere::Later && may_retry(2, false), "only one that is ejected");
         let at_once = || (0..1000).take_while(|_| may_retry(1, false)).count();
         assert_eq!(at_once(), SAVED_RETRIES as usize - 5);
+        assert_eq!(elsewhere(1, true), Elsewhere::Later);
         let mut retries = 0;
         for _ in 0..1000 {
             balancer.choose(&[], random());

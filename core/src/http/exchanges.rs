@@ -171,7 +171,7 @@ impl Exchanges {
             if outcome.is_err() {
                 services.update().await; // the attempt may have found more addresses of a name
             }
-            let pause = retries.pause(&outcome, Instant::now(), || choice.may_retry(&outcome));
+            let pause = retries.pause(&outcome, Instant::now(), || choice.elsewhere(&outcome));
             let Some(pause) = pause else {
                 // A read that ran out of time fails for the reason of its last answer.
                 let outcome = outcome.map_err(|failure| match last_problem {
@@ -227,7 +227,7 @@ impl Exchanges {
             if outcome.is_err() {
                 services.update().await; // as above
             }
-            let pause = retries.pause(&outcome, Instant::now(), || choice.may_retry(&outcome));
+            let pause = retries.pause(&outcome, Instant::now(), || choice.elsewhere(&outcome));
             let Some(pause) = pause else { return outcome };
             services.upstreams().count_retry(&outcome);
             if !pause.is_zero() {

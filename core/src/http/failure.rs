@@ -130,9 +130,17 @@ impl Failure {
         matches!(self, Self::Lost(source) if source.is::<TooLate>())
     }
 
-    /// Whether the answer is not valid HTTP: a retry at the same service will not help.
-    pub(super) fn is_no_http(&self) -> bool {
-        matches!(self, Self::Lost(source) | Self::NotSent(source) if source.is::<NoHttp>())
+    /// Whether a retry at the same service may help: not if its certificate is not trusted, or it answers without HTTP.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Untrusted(_) => false,
+            Self::Lost(source) | Self::NotSent(source) => !source.is::<NoHttp>(),
+            _ => true,
+        }
+    }
+
+    pub(super) fn no_http(cause: String) -> Self {
+        Self::Lost(NoHttp(cause).into())
     }
 
     pub(super) fn of_client(error: legacy::Error) -> Self {
@@ -141,7 +149,7 @@ impl Failure {
             return Self::Denied(CertificateRefused(cause).into());
         }
         if causes(&error).any(|error| error.downcast_ref().is_some_and(hyper::Error::is_parse)) {
-            return Self::Lost(NoHttp(cause).into());
+            return Self::no_http(cause);
         }
         if !error.is_connect() {
             return Self::broken(cause);

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::balancer::Elsewhere;
 use super::failure::Failure;
 use crate::util::backoff::Backoff;
 
@@ -27,13 +28,17 @@ pub(super) struct Retries {
     backoff: Backoff,
     /// Whether the outcome of an attempt before the last one is unknown.
     lost: bool,
+    /// Whether an attempt failed for a reason that may pass, such as a restart: the call waits for that service, although
+    /// another one is of no use.
+    may_pass: bool,
 }
 
 impl Retries {
     /// `time` is the time limit of a call, `end` the deadline of this one, which begins `now`.
     pub(super) fn new(policy: RetryPolicy, time: Duration, end: Instant, now: Instant) -> Self {
         let latest = latest_attempt(time, end);
-        Self { policy, reached_by: now + time / ATTEMPTS, latest, backoff: Backoff::new(), lost: false }
+        let reached_by = now + time / ATTEMPTS;
+        Self { policy, reached_by, latest, backoff: Backoff::new(), lost: false, may_pass: false }
     }
 
     pub(super) fn is_lost(&self) -> bool {
@@ -41,27 +46,28 @@ impl Retries {
     }
 
     /// The pause before the attempt that follows one with this outcome, `now`; `None` if the outcome is that of the
-    /// call. `elsewhere` decides whether the next attempt is at another service, and so needs no pause.
+    /// call. `elsewhere` decides whether the next attempt is at another service, and whether it needs a pause.
     pub(super) fn pause<T>(
         &mut self,
         outcome: &Result<T, Failure>,
         now: Instant,
-        elsewhere: impl Fn() -> bool,
+        elsewhere: impl Fn() -> Elsewhere,
     ) -> Option<Duration> {
-        let (again, only_elsewhere) = match outcome {
-            Err(unsent @ Failure::NotSent(_)) => (true, unsent.is_no_http() || !self.lost && now >= self.reached_by),
+        let (again, is_late) = match outcome {
+            Err(Failure::NotSent(_) | Failure::Untrusted(_)) => (true, !self.lost && now >= self.reached_by),
             Err(Failure::Problem(problem)) => (problem.is_transient(), false),
-            Err(lost @ Failure::Lost(_)) => (self.policy == RetryPolicy::Idempotent, lost.is_no_http()),
-            Err(Failure::Untrusted(_)) => (true, true),
+            Err(Failure::Lost(_)) => (self.policy == RetryPolicy::Idempotent, false),
             _ => (false, false),
         };
         if !again {
             return None;
         }
+        self.may_pass |= outcome.as_ref().is_err_and(Failure::may_pass);
         let pause = match elsewhere() {
-            true => Duration::ZERO,
-            false if only_elsewhere => return None,
-            false => self.backoff.pause(),
+            Elsewhere::AtOnce => Duration::ZERO,
+            _ if is_late => return None,
+            Elsewhere::Nowhere if !self.may_pass => return None,
+            _ => self.backoff.pause(),
         };
         if now + pause >= self.latest {
             return None;

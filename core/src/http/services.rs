@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use hyper::header::HeaderValue;
 
 use super::address::Address;
-use super::balancer::Balancer;
+use super::balancer::{Balancer, Elsewhere};
 use super::discovery::{Discovery, Work};
 use super::endpoint::Endpoint;
 use super::failure::Failure;
@@ -292,10 +292,10 @@ impl Choice {
         }
     }
 
-    /// Whether the call may try another service at once, after an attempt with this outcome.
-    pub(super) fn may_retry<T>(&self, outcome: &Result<T, Failure>) -> bool {
+    /// Whether the call may try another service, after an attempt with this outcome.
+    pub(super) fn elsewhere<T>(&self, outcome: &Result<T, Failure>) -> Elsewhere {
         let is_unreached = matches!(outcome, Err(Failure::NotSent(_)));
-        self.services.balancer.may_retry(&self.tried, is_unreached)
+        self.services.balancer.elsewhere(&self.tried, is_unreached)
     }
 }
 

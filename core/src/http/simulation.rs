@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use hyper::{HeaderMap, StatusCode};
 
-use super::balancer::{Balancer, CALLS_PER_RETRY, SAVED_RETRIES};
+use super::balancer::{Balancer, CALLS_PER_RETRY, Elsewhere, SAVED_RETRIES};
 use super::failure::Failure;
 use super::problem::Problem;
 use super::retry::{ATTEMPTS, Retries, RetryPolicy, latest_attempt};
@@ -32,10 +32,23 @@ enum Mode {
     LosesRequests,
     Busy,
     OtherStore,
+    /// Has another certificate.
+    Untrusted,
+    /// Answers without HTTP.
+    NoHttp,
 }
 
-const MODES: [Mode; 7] =
-    [Mode::Well, Mode::Down, Mode::Silent, Mode::LosesAnswers, Mode::LosesRequests, Mode::Busy, Mode::OtherStore];
+const MODES: [Mode; 9] = [
+    Mode::Well,
+    Mode::Down,
+    Mode::Silent,
+    Mode::LosesAnswers,
+    Mode::LosesRequests,
+    Mode::Busy,
+    Mode::OtherStore,
+    Mode::Untrusted,
+    Mode::NoHttp,
+];
 
 struct Call {
     policy: RetryPolicy,
@@ -54,6 +67,7 @@ enum Event {
     Answer(Call, Arc<usize>, Mode),
     Probe(Arc<usize>),
     Change,
+    SetMode(usize, Mode),
     /// From now on, all services of the list are well.
     Heal,
 }
@@ -78,6 +92,7 @@ struct World {
     calls: u32,
     retries_at_once: u32,
     ended: u32,
+    answered: u32,
 }
 
 impl World {
@@ -101,6 +116,7 @@ impl World {
             calls: 0,
             retries_at_once: 0,
             ended: 0,
+            answered: 0,
         };
         world.set_list();
         world
@@ -148,6 +164,7 @@ impl World {
                 Event::Answer(call, service, mode) => self.answer(call, &service, mode),
                 Event::Probe(service) => self.probe(service),
                 Event::Change => self.change(),
+                Event::SetMode(service, mode) => self.modes[service] = mode,
                 Event::Heal => self.heal(),
             }
         }
@@ -193,6 +210,8 @@ impl World {
                 Err(Failure::Problem(Problem::read(StatusCode::SERVICE_UNAVAILABLE, &headers, b"")))
             }
             Mode::OtherStore => Err(Failure::Untrusted("another store".into())),
+            Mode::Untrusted => Err(Failure::Untrusted("another certificate".into())),
+            Mode::NoHttp => Err(Failure::no_http("mail".into()).before_end()),
         };
         call.executed += usize::from(matches!(mode, Mode::Well | Mode::LosesAnswers));
         call.may_be_done |= matches!(outcome, Err(Failure::Lost(_)));
@@ -213,7 +232,7 @@ impl World {
     /// Repeats the call, or ends it.
     fn decide(&mut self, mut call: Call, outcome: &Result<(), Failure>) {
         let is_unreached = matches!(outcome, Err(Failure::NotSent(_)));
-        let elsewhere = || self.balancer.may_retry(&call.tried, is_unreached);
+        let elsewhere = || self.balancer.elsewhere(&call.tried, is_unreached);
         let pause = call.retries.pause(outcome, self.instant(), elsewhere);
         match pause {
             Some(pause) => {
@@ -223,12 +242,13 @@ impl World {
             None => {
                 self.ended += 1;
                 let is_well = outcome.is_ok();
+                self.answered += u32::from(is_well);
                 assert!(call.policy == RetryPolicy::Idempotent || call.executed <= 1, "executed twice");
                 assert!(!is_well || call.executed >= 1);
                 assert!(is_well || call.executed == 0 || call.may_be_done, "a call that was done is known to be");
                 let has_time = self.instant() < call.latest;
-                let may_go_on = is_unreached && has_time && self.balancer.may_retry(&call.tried, is_unreached);
-                assert!(!may_go_on, "another service was not tried");
+                let elsewhere = self.balancer.elsewhere(&call.tried, is_unreached);
+                assert!(!is_unreached || !has_time || elsewhere != Elsewhere::AtOnce, "another service was not tried");
             }
         }
     }
@@ -304,5 +324,26 @@ fn calls_are_safe_and_services_share_them() {
     for seed in 0..100 {
         println!("seed {seed}"); // shown if it fails
         simulate(seed);
+    }
+}
+
+/// One service restarts, possibly after it has lost an answer, and the other one is of no use: calls wait.
+#[test]
+fn calls_wait_for_a_service_that_restarts() {
+    let others = [Mode::Down, Mode::OtherStore, Mode::Untrusted, Mode::NoHttp];
+    let first = [(Mode::Down, RetryPolicy::UnlessDone), (Mode::LosesAnswers, RetryPolicy::Idempotent)];
+    for (other, (mode, policy)) in others.into_iter().flat_map(|other| first.map(|first| (other, first))) {
+        for seed in 0..20 {
+            println!("{mode:?} and {other:?}, seed {seed}"); // shown if it fails
+            let mut world = World::new(seed, 2);
+            world.modes = vec![mode, other];
+            let calls = 2 * SAVED_RETRIES; // not all are repeated at once
+            (0..calls).for_each(|_| world.schedule(Duration::ZERO, Event::Call(policy)));
+            world.schedule(Duration::from_millis(1), Event::SetMode(0, Mode::Down));
+            world.schedule(Duration::from_secs(1), Event::SetMode(0, Mode::Well));
+            world.schedule(world.healed_at(), Event::Heal); // the probes end
+            world.run();
+            assert_eq!(world.answered, calls);
+        }
     }
 }
