@@ -54,7 +54,7 @@ pub(crate) fn reload_at(mut hangup: Hangup, reloader: Reloader) {
         while hangup.recv().await.is_some() {
             systemd::notify(&systemd::reloading());
             let reloader = reloader.clone();
-            // A failure is logged, and changes nothing.
+            // Failures are logged.
             let _ = tokio::task::spawn_blocking(move || reloader.reload()).await;
             systemd::notify(systemd::READY);
         }

@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ use crate::start_error::StartError;
 
 /// The maximum number of lines that wait to be written; more are dropped.
 const QUEUE: usize = 4096;
-/// How long the process waits for unwritten lines at its end, and before another file is used.
+/// How long the process waits for unwritten lines at its end.
 const LAST_LINES: Duration = Duration::from_secs(1);
 /// The time between two attempts to open a pipe that has no reader.
 const PIPE_INTERVAL: Duration = Duration::from_millis(100);
@@ -39,20 +39,28 @@ pub(crate) struct Audit {
     /// `None` for the journal.
     path: Option<PathBuf>,
     queue: SyncSender<Message>,
+    reopened: Arc<Reopened>,
     /// The number of lines that were not written.
     dropped: Arc<AtomicU64>,
 }
 
 enum Message {
     Line(String),
-    /// Later lines go to this file, which has this path.
-    Reopen(File, PathBuf),
+    /// The file is open again.
+    Reopened,
     /// Dropped once all earlier lines are written.
     Flush(#[expect(dead_code, reason = "its drop is the message")] SyncSender<()>),
 }
 
-/// The file of the log, open again.
-pub(crate) struct ReopenedFile(Message);
+/// The file of the log, open again, until the thread uses it. It is not in the queue, which may be full.
+#[derive(Debug, Default)]
+struct Reopened(Mutex<Option<File>>);
+
+impl Reopened {
+    fn replace(&self, file: Option<File>) -> Option<File> {
+        std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), file)
+    }
+}
 
 enum Output {
     File(LineOutput<File>),
@@ -94,31 +102,29 @@ impl Audit {
             None => journal().map_err(StartError::Journal)?,
         };
         let (queue, messages) = sync_channel(QUEUE);
-        let dropped = Arc::<AtomicU64>::default();
-        let counted = Arc::clone(&dropped);
-        let thread = thread::Builder::new().name("audit".into()).spawn(move || write(&messages, output, &counted));
+        let (dropped, reopened) = (Arc::<AtomicU64>::default(), Arc::<Reopened>::default());
+        let writer =
+            WriterThread { output, path: path.clone(), reopened: Arc::clone(&reopened), dropped: Arc::clone(&dropped) };
+        let thread = thread::Builder::new().name("audit".into()).spawn(move || writer.run(&messages));
         thread.map_err(StartError::Log)?;
-        Ok(Self { path, queue, dropped })
+        Ok(Self { path, queue, reopened, dropped })
     }
 
-    /// Opens the file again: it may have been renamed. `None` for the journal, and for a pipe without a reader: waiting
-    /// for one would delay the reload of the tokens.
-    pub(crate) fn reopen(&self) -> Result<Option<ReopenedFile>, StartError> {
-        let Some(path) = &self.path else { return Ok(None) };
+    /// Opens the file again: it may have been renamed. Later lines go to it. The journal, and a pipe without a reader,
+    /// stay in use. Waits neither for a reader nor for earlier lines.
+    pub(crate) fn reopen(&self) -> Result<(), StartError> {
+        let Some(path) = &self.path else { return Ok(()) };
         match append(path) {
-            Ok(file) => Ok(Some(ReopenedFile(Message::Reopen(file, path.clone())))),
+            Ok(file) => {
+                self.reopened.replace(Some(file));
+                let _ = self.queue.try_send(Message::Reopened); // if the queue is full, its next line has the effect
+                Ok(())
+            }
             Err(error) if has_no_reader(path, &error) => {
                 tracing::warn!(target: "strongroom", "the audit log is a pipe without a reader: it is not opened again");
-                Ok(None)
+                Ok(())
             }
             Err(error) => Err(StartError::file("audit", path)(error)),
-        }
-    }
-
-    /// Later lines go to `file`. Waits at most a second for room in the queue.
-    pub(crate) fn switch_to(&self, file: ReopenedFile) {
-        if self.send(file.0, Instant::now() + LAST_LINES).is_err() {
-            tracing::error!(target: "strongroom", "the audit log writes no lines, and is not opened again");
         }
     }
 
@@ -249,16 +255,28 @@ fn journal() -> io::Result<Output> {
     Err(ErrorKind::Unsupported.into())
 }
 
-fn write(messages: &Receiver<Message>, mut output: Output, dropped: &AtomicU64) {
-    for message in messages {
-        match message {
-            Message::Line(line) => {
-                if output.write(&line).is_err() {
-                    dropped.fetch_add(1, Ordering::Relaxed);
-                }
+/// The thread that writes the lines.
+struct WriterThread {
+    output: Output,
+    path: Option<PathBuf>,
+    reopened: Arc<Reopened>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl WriterThread {
+    fn run(mut self, messages: &Receiver<Message>) {
+        for message in messages {
+            if let (Some(file), Some(path)) = (self.reopened.replace(None), &self.path) {
+                self.output = Output::File(LineOutput::append(file, path));
             }
-            Message::Reopen(file, path) => output = Output::File(LineOutput::append(file, &path)),
-            Message::Flush(_) => {}
+            match message {
+                Message::Line(line) => {
+                    if self.output.write(&line).is_err() {
+                        self.dropped.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+                Message::Reopened | Message::Flush(_) => {}
+            }
         }
     }
 }
@@ -309,7 +327,8 @@ mod tests {
         audit.flush();
         fs::rename(&path, &rotated).unwrap();
         audit.record(&request(&record, "two"));
-        audit.switch_to(audit.reopen().unwrap().unwrap());
+        audit.flush();
+        audit.reopen().unwrap();
         audit.record(&request(&record, "three"));
         audit.flush();
         let ids = |path: &Path| -> Vec<String> {
@@ -334,9 +353,9 @@ mod tests {
         audit.record(&request(&record, "one"));
         audit.flush();
         File::options().append(true).open(&path).unwrap().write_all(b"{").unwrap();
-        audit.switch_to(audit.reopen().unwrap().unwrap());
+        audit.reopen().unwrap();
         audit.record(&request(&record, "two"));
-        audit.switch_to(audit.reopen().unwrap().unwrap());
+        audit.reopen().unwrap();
         audit.record(&request(&record, "three"));
         audit.flush();
         let text = fs::read_to_string(&path).unwrap();
@@ -374,7 +393,7 @@ mod tests {
         let zeros = "\0".repeat(5000);
         for content in ["", "\n", "\n\n{", "\n{\"time\":", "{", "\0\0{}\n", &zeros] {
             fs::write(&path, content).unwrap();
-            audit.switch_to(audit.reopen().unwrap().unwrap());
+            audit.reopen().unwrap();
             audit.record(&request(&record, "two"));
             audit.flush();
             let text = fs::read_to_string(&path).unwrap();
@@ -396,6 +415,18 @@ mod tests {
         let read = path.clone();
         let open = move || File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(&read).unwrap();
         (path, open)
+    }
+
+    /// Fills a pipe that nobody empties, and then the queue.
+    #[cfg(unix)]
+    fn fill(audit: &Audit) {
+        for _ in 0..10 {
+            let dropped = audit.dropped_lines();
+            while audit.dropped_lines() == dropped {
+                audit.record(&request(&AuditedRecord::default(), "the queue is full"));
+            }
+            thread::sleep(Duration::from_millis(10)); // the pipe, too
+        }
     }
 
     #[cfg(unix)]
@@ -443,22 +474,35 @@ mod tests {
         drop(reader);
         let (done, is_done) = std::sync::mpsc::channel();
         thread::spawn(move || {
-            assert!(audit.reopen().unwrap().is_none());
+            audit.reopen().unwrap();
             let reader = read();
-            let record = AuditedRecord::default();
-            let file = audit.reopen().unwrap().unwrap();
-            for _ in 0..10 {
-                let dropped = audit.dropped_lines();
-                while audit.dropped_lines() == dropped {
-                    audit.record(&request(&record, "the queue is full"));
-                }
-                thread::sleep(Duration::from_millis(10)); // the pipe, too
-            }
-            audit.switch_to(file);
-            drop(reader);
+            audit.reopen().unwrap();
+            fill(&audit);
+            audit.reopen().unwrap();
             done.send(()).unwrap();
+            drop(reader);
         });
         is_done.recv_timeout(DEADLINE).expect("it waits");
+    }
+
+    /// The disk stalls while the file is rotated.
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_is_opened_again_is_used_after_the_write_that_stalls() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, read) = pipe(folder.path());
+        let reader = read();
+        let audit = Audit::open(&path).unwrap();
+        fill(&audit);
+        fs::rename(&path, folder.path().join("rotated")).unwrap();
+        audit.reopen().unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().len(), 0);
+        drop(reader);
+        let end = Instant::now() + DEADLINE;
+        while fs::metadata(&path).unwrap().len() == 0 {
+            assert!(Instant::now() < end, "the file gets no lines");
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 
     #[cfg(target_os = "linux")]

@@ -32,52 +32,59 @@ impl Reloader {
         Self { shared, tls: config.tls.clone().zip(tls), tokens: config.tokens.clone() }
     }
 
-    /// Reads all files, and then uses their contents. After this, a removed token is rejected, a revoked client cannot
-    /// connect, and earlier TLS connections end after their running requests.
+    /// Reads the files, and uses their contents. After this, a removed token is rejected, a revoked client cannot
+    /// connect, and earlier TLS connections end after their running requests. Tokens, certificates (with revocation
+    /// lists) and the audit log are independent: a removed token is rejected even if another file is invalid.
     ///
     /// # Errors
     ///
-    /// As for the start; the old contents then stay in use. The outcome is logged.
+    /// As for the start, if one of the three fails: what it had stays in use. The outcomes are logged.
     pub fn reload(&self) -> Result<(), StartError> {
-        let outcome = self.read_and_replace();
-        match &outcome {
-            Ok(()) => tracing::info!(target: "strongroom", "tokens and certificates are reloaded"),
-            Err(error) => {
-                let cause = std::error::Error::source(error).map(ToString::to_string);
-                let error = error.to_string();
-                tracing::error!(target: "strongroom", error, cause, "tokens and certificates are not reloaded");
-            }
-        }
-        outcome
+        let tokens = self.tokens.as_ref().map(|path| self.replace_tokens(path));
+        let tokens = logged(tokens, "tokens are not reloaded");
+        let certificates = self.tls.as_ref().map(|(files, used)| self.replace_certificates(files, used));
+        let certificates = logged(certificates, "certificates are not reloaded");
+        let audit = logged(self.shared.audit.as_ref().map(Audit::reopen), "the audit log is not opened again");
+        tokens.and(certificates).and(audit)
     }
 
-    fn read_and_replace(&self) -> Result<(), StartError> {
-        let files = self.tls.iter().flat_map(|(tls, _)| {
-            let clients = [
-                ("tls.client_authorities", tls.client_authorities.as_ref()),
-                ("tls.client_revocations", tls.client_revocations.as_ref()),
-            ];
-            [("tls.certificate", Some(&tls.certificate)), ("tls.key", Some(&tls.key))].into_iter().chain(clients)
-        });
-        for (name, path) in files.chain([("tokens", self.tokens.as_ref())]) {
-            path.map_or(Ok(()), |path| reloadable(path, name))?;
-        }
-        let acceptor = self.tls.as_ref().map(|(tls, _)| tls::acceptor(tls)).transpose()?;
-        let tokens = self.tokens.as_ref().map(|path| token_file::read(path)).transpose()?;
-        let audit = self.shared.audit.as_ref().map(Audit::reopen).transpose()?.flatten();
-        if let (Some(tokens), Some(known)) = (tokens, &self.shared.authentication) {
+    fn replace_tokens(&self, path: &Path) -> Result<(), StartError> {
+        reloadable(path, "tokens")?;
+        let tokens = token_file::read(path)?;
+        if let Some(known) = &self.shared.authentication {
             known.replace(tokens);
         }
-        if let (Some((acceptor, end)), Some((_, certificates))) = (acceptor, &self.tls) {
-            self.shared.metrics.certificate_end.store(end, Ordering::Relaxed);
-            certificate_expiry::warn(&self.shared);
-            certificates.replace(acceptor);
-        }
-        if let (Some(file), Some(audit)) = (audit, &self.shared.audit) {
-            audit.switch_to(file);
-        }
+        tracing::info!(target: "strongroom", "tokens are reloaded");
         Ok(())
     }
+
+    fn replace_certificates(&self, files: &Tls, used: &Certificates) -> Result<(), StartError> {
+        for (name, path) in [
+            ("tls.certificate", Some(&files.certificate)),
+            ("tls.key", Some(&files.key)),
+            ("tls.client_authorities", files.client_authorities.as_ref()),
+            ("tls.client_revocations", files.client_revocations.as_ref()),
+        ] {
+            path.map_or(Ok(()), |path| reloadable(path, name))?;
+        }
+        let (acceptor, end) = tls::acceptor(files)?;
+        self.shared.metrics.certificate_end.store(end, Ordering::Relaxed);
+        certificate_expiry::warn(&self.shared);
+        used.replace(acceptor);
+        tracing::info!(target: "strongroom", "certificates are reloaded");
+        Ok(())
+    }
+}
+
+/// The outcome for a part of the configuration, if the service has it. A failure is logged.
+fn logged(outcome: Option<Result<(), StartError>>, failed: &str) -> Result<(), StartError> {
+    let outcome = outcome.unwrap_or(Ok(()));
+    if let Err(error) = &outcome {
+        let cause = std::error::Error::source(error).map(ToString::to_string);
+        let error = error.to_string();
+        tracing::error!(target: "strongroom", error, cause, "{failed}");
+    }
+    outcome
 }
 
 fn reloadable(path: &Path, name: &'static str) -> Result<(), StartError> {
