@@ -50,9 +50,14 @@ pub(crate) enum Failure {
     /// The result of `verify`, which has printed the damage.
     #[error("the store is damaged")]
     Damaged,
-    /// The rest of the store was copied.
-    #[error("damaged records of the store were not copied: {records}; all others were")]
-    DamagedSource { records: usize },
+    /// The rest of the store was copied, but for records above the limit of the destination.
+    #[error("{}", damaged_source(*records, *is_exact, *too_large))]
+    DamagedSource {
+        records: usize,
+        /// Whether each of them is known.
+        is_exact: bool,
+        too_large: usize,
+    },
     #[error("records above the limit of the destination were not copied: {records}; all others were")]
     TooLargeToCopy { records: usize },
     /// The answer of `contains`, which it has printed itself.
@@ -170,6 +175,9 @@ impl Failure {
             ),
             Self::Strongroom(Error::Storage(source)) => of_connection(&source.to_string()),
             Self::Damaged => Some("restore the damaged records: strongroom verify --repair-from BACKUP"),
+            Self::DamagedSource { is_exact: false, .. } => {
+                Some("repair the store: strongroom verify --repair-from BACKUP; until then, --mirror deletes nothing")
+            }
             Self::Usage(_) => Some("see `strongroom --help` and `strongroom COMMAND --help`"),
             _ => None,
         }
@@ -189,6 +197,18 @@ impl Failure {
         }
         ExitCode::from(self.code())
     }
+}
+
+fn damaged_source(records: usize, is_exact: bool, too_large: usize) -> String {
+    let at_least = if is_exact { "" } else { "at least " };
+    let mut text = format!("damaged records of the store were not copied: {at_least}{records}");
+    if too_large > 0 {
+        text.push_str(&format!(", nor those above the limit of the destination: {too_large}"));
+    }
+    if is_exact {
+        text.push_str("; all others were");
+    }
+    text
 }
 
 /// The end of the library's message for an open store with one of two index keys.
@@ -215,5 +235,21 @@ impl From<InvalidKey> for Failure {
 impl From<RandomError> for Failure {
     fn from(error: RandomError) -> Self {
         Self::Strongroom(error.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_claims_no_more_than_is_known() {
+        let message = |is_exact, too_large| Failure::DamagedSource { records: 2, is_exact, too_large }.to_string();
+        let text = "damaged records of the store were not copied: ";
+        assert_eq!(message(true, 0), format!("{text}2; all others were"));
+        assert_eq!(message(false, 0), format!("{text}at least 2"));
+        let too_large = "nor those above the limit of the destination: 3";
+        assert_eq!(message(true, 3), format!("{text}2, {too_large}; all others were"));
+        assert_eq!(message(false, 3), format!("{text}at least 2, {too_large}"));
     }
 }

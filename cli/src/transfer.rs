@@ -63,9 +63,15 @@ fn report(options: &Options, copied: &Copied, database: Option<&Path>) -> Result
         "damaged": damaged, "too_large": too_large,
     });
     reply(options, &object, &text)?;
+    let is_exact = !copied.damaged.iter().any(is_place);
     match (damaged.len(), too_large.len()) {
         (0, 0) => Ok(()),
         (0, too_large) => Err(Failure::TooLargeToCopy { records: too_large }),
-        (damaged, _) => Err(Failure::DamagedSource { records: damaged }),
+        (records, too_large) => Err(Failure::DamagedSource { records, is_exact, too_large }),
     }
+}
+
+/// Whether this stands for all the records at a place that the store cannot list.
+fn is_place(damaged: &strongroom::storage::Locator) -> bool {
+    damaged.as_bytes().iter().skip(8).all(|byte| *byte == 0)
 }

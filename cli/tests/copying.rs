@@ -82,6 +82,50 @@ fn a_damaged_record_is_named() {
     assert_eq!(stderr, "error: damaged records of the store were not copied: 1; all others were\n");
 }
 
+/// Lowers the number of entries in the only page of the index by which the database lists its six records: SQLite reads
+/// it without an error, and passes four records over.
+pub(crate) fn hide_four_of_six(world: &World) {
+    let path = world.path("records.db");
+    let sql = "SELECT rootpage FROM sqlite_schema WHERE name = 'record_prefix'";
+    let root: u32 = rusqlite::Connection::open(&path).unwrap().query_row(sql, (), |row| row.get(0)).unwrap();
+    let mut file = world.read("records.db");
+    let entries = &mut file[(root as usize - 1) * 8192 + 4];
+    assert_eq!(*entries, 6);
+    *entries = 2;
+    world.write("records.db", file);
+}
+
+#[test]
+fn a_mirror_deletes_no_record_that_the_source_only_hides() {
+    let world = World::with_record();
+    for n in 1..6 {
+        world.ok(&["store", "--id", &format!("id {n}"), "--key-out", &format!("key {n}")], DATA);
+    }
+    world.ok(&["copy", "--to", "backup.db"], "");
+    hide_four_of_six(&world);
+    let check = |args: &[&str], counts: &str| {
+        let output = crate::support::feed(&mut world.command(&[&["copy"], args].concat()), b"");
+        let (stdout, stderr) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        assert_eq!(output.status.code(), Some(4), "{args:?}: {stdout}{stderr}");
+        assert!(stdout.contains(counts), "{args:?}: {stdout}");
+        let message = "error: damaged records of the store were not copied: at least 1\nhint: ";
+        assert!(stderr.starts_with(message) && stderr.contains("verify --repair-from"), "{args:?}: {stderr}");
+    };
+    check(&["--to", "backup.db", "--mirror"], "unchanged: 2\ndeleted: 0\n");
+    check(&["--to", "backup.db"], "unchanged: 2\ndeleted: 0\n");
+    check(&["--to", "new.db", "--mirror"], "copied: 2\n");
+    #[cfg(all(unix, feature = "server"))]
+    {
+        let service = crate::support::service::Service::start(&world, &["serve-storage", "--store", "records.db"]);
+        let place = format!("http://{}", service.address);
+        check(&["--store", &place, "--to", "backup.db", "--mirror"], "unchanged: 2\ndeleted: 0\n");
+    }
+    assert_eq!(json(&world, &["stats", "--store", "backup.db"])["records"], 6);
+
+    world.ok(&["verify", "--repair-from", "backup.db"], "");
+    assert_eq!(json(&world, &["copy", "--to", "backup.db", "--mirror"])["unchanged"], 6);
+}
+
 #[cfg(all(unix, feature = "server"))]
 #[test]
 fn a_storage_service_is_a_source_and_a_destination() {

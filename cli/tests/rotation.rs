@@ -26,6 +26,30 @@ fn rotate(world: &World, more: &[&str], ids: &str) -> String {
     world.ok(&[&ROTATE[..], more].concat(), ids)
 }
 
+/// Records that a damaged index hides would be lost with the old key.
+#[cfg(all(unix, feature = "server"))]
+#[test]
+fn a_rotation_does_not_end_while_damage_hides_records() {
+    use crate::support::service::Service;
+
+    let world = world(6);
+    let ids: String = (0..6).map(|n| format!("id {n}\n")).collect();
+    world.ok(&["copy", "--to", "backup.db"], "");
+    crate::copying::hide_four_of_six(&world);
+    let with_ids = [&ROTATE[..], &["--ids", "-"]].concat();
+    {
+        let service = Service::start(&world, &["serve-storage", "--store", "records.db"]);
+        let place = format!("http://{}", service.address);
+        let through = ["--store", &place, "--index-key-file", "records.db.index-key"];
+        world.fail(4, &[&through[..], &with_ids].concat(), &ids);
+    }
+    world.fail(4, &[&ROTATE[..], &["--erase-unknown", "--yes"]].concat(), "");
+
+    world.ok(&["verify", "--repair-from", "backup.db"], "");
+    let out = rotate(&world, &["--ids", "-"], &ids);
+    assert!(out.starts_with("found: 6\nmissing: 0\nerased: 0\nremaining: 0\nthe rotation is finished"), "{out}");
+}
+
 #[test]
 fn a_rotation_moves_the_records_of_listed_ids() {
     let world = world(6);

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::SystemTime;
 
-use strongroom::storage::{Locator, MemoryStorage, Storage};
-use strongroom::{Builder, Error, IndexKey, RecordKey, Strongroom};
+use strongroom::storage::{Locator, MemoryStorage, SqliteStorage, Storage};
+use strongroom::{Builder, Durability, Error, IndexKey, RecordKey, Strongroom, repair};
 
 use crate::support::rounds::rounds;
 use crate::support::wait::{DEADLINE, Join, StopOnDrop, poll_within};
@@ -338,6 +338,44 @@ fn damage_under_the_previous_key_prevents_the_end() {
             store.finish_rotation().unwrap();
         }
     }
+}
+
+/// Records that a damaged index passes over may be under the previous key.
+#[test]
+fn records_that_damage_hides_prevent_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.db");
+    let at = path.clone();
+    let place = Place(Box::new(move || Strongroom::builder().path(&at)));
+    let before = place.open(1, None).unwrap();
+    let ids = ["a", "b", "c", "d", "e", "f"];
+    ids.iter().for_each(|id| drop(before.store(id, b"data").unwrap()));
+    before.close().unwrap();
+    std::fs::copy(&path, folder.path().join("backup.db")).unwrap();
+    let sql = "SELECT rootpage FROM sqlite_schema WHERE name = 'record_prefix'";
+    let root: u32 = rusqlite::Connection::open(&path).unwrap().query_row(sql, (), |row| row.get(0)).unwrap();
+    let mut file = std::fs::read(&path).unwrap();
+    let entries = &mut file[(root as usize - 1) * 8192 + 4];
+    assert_eq!(*entries, 6);
+    *entries = 2;
+    std::fs::write(&path, file).unwrap();
+
+    let store = place.rotate(2, 1);
+    assert_eq!(ids.iter().filter(|id| store.contains(id).unwrap()).count(), 2);
+    assert_eq!(store.rotation(1).err().map(|error| error.name()), Some("Corrupt"));
+    assert_name(store.finish_rotation(), "Corrupt");
+    store.close().unwrap();
+
+    let open = |name| -> Arc<dyn Storage> {
+        Arc::new(SqliteStorage::open(folder.path().join(name), Durability::Full).unwrap())
+    };
+    let (storage, backup) = (open("records.db"), open("backup.db"));
+    let _ = repair(&storage, &*backup).unwrap();
+    storage.close().unwrap();
+    let store = place.open(2, Some(1)).unwrap();
+    assert_eq!(remaining(&store), 4, "the previous key is still in use");
+    assert!(ids.iter().all(|id| store.contains(id).unwrap()));
+    store.finish_rotation().unwrap();
 }
 
 /// The outcome, once no other handle has the database's lock for too long.

@@ -315,31 +315,95 @@ const CREATIONS: [Use; 4] = [
     },
 ];
 
+/// A handle with these keys that creates records under the previous key although the rotation has begun. Before its
+/// first attempt to move or remove one of them, the other handle does `event`.
+fn late_creator(
+    keys: (u8, Option<u8>),
+    event: impl FnOnce(&Strongroom) + Send + 'static,
+) -> (Strongroom, Arc<Strongroom>) {
+    let storage: Shared = Arc::new(MemoryStorage::new());
+    open(&storage, 1, None);
+    let other = Arc::new(open(&storage, 2, Some(1)));
+    let (faster, event) = (Arc::clone(&other), Mutex::new(Some(event)));
+    let slow = hooked(&storage, move |call, _| {
+        match call {
+            "put" | "create_many" | "commit" => faster.begin_rotation().unwrap(),
+            "rename" | "delete" => event.lock().unwrap().take().into_iter().for_each(|event| event(&faster)),
+            _ => {}
+        }
+        Ok(())
+    });
+    (open(&slow, keys.0, keys.1), other)
+}
+
 /// A record that is created as the rotation begins may be erased as one whose id is unknown. Then its creation does not
 /// succeed.
 #[test]
 fn a_creation_whose_record_is_erased_is_indeterminate() {
     for (n, create) in CREATIONS.into_iter().enumerate() {
-        let storage: Shared = Arc::new(MemoryStorage::new());
-        open(&storage, 1, None);
-        let other = Arc::new(open(&storage, 2, Some(1)));
-        let faster = Arc::clone(&other);
-        let slow = hooked(&storage, move |call, _| {
-            match call {
-                "put" | "create_many" | "commit" => faster.begin_rotation().unwrap(),
-                "rename" => {
-                    for locator in faster.rotation(usize::MAX).unwrap().unwrap().remaining {
-                        assert!(faster.erase_unrotated(&locator).unwrap());
-                    }
+        for (keys, ids) in [(2, Some(1)), (1, None)].into_iter().flat_map(|keys| [(keys, 0), (keys, 2)]) {
+            let (slow, other) = late_creator(keys, move |other| {
+                for locator in other.rotation(usize::MAX).unwrap().unwrap().remaining {
+                    assert!(other.erase_unrotated(&locator).unwrap());
                 }
-                _ => {}
-            }
-            Ok(())
-        });
-        let created = create(&open(&slow, 2, Some(1)), &record_key(8));
-        assert!(matches!(created, Err(Error::Indeterminate(_))), "creation {n}: {created:?}");
-        assert_eq!(other.stats().unwrap().records, 0);
+                for id in ["before", "id"].into_iter().take(ids) {
+                    other.store(id, b"other").unwrap();
+                }
+            });
+            let created = create(&slow, &record_key(8));
+            let about = format!("creation {n} of {keys:?}, {ids} ids are used again: {created:?}");
+            assert!(matches!(created, Err(Error::Indeterminate(_))), "{about}");
+            assert_eq!(other.stats().unwrap().records, ids as u64, "{about}");
+        }
     }
+}
+
+/// A handle with the previous key alone cannot distinguish the two.
+#[test]
+fn a_creation_whose_record_is_moved_succeeds_or_is_indeterminate() {
+    for (n, create) in CREATIONS.into_iter().enumerate() {
+        for keys in [(2, Some(1)), (1, None)] {
+            let (slow, other) = late_creator(keys, |other| {
+                let _ = other.contains("before").unwrap();
+                assert!(other.contains("id").unwrap());
+            });
+            match create(&slow, &record_key(8)) {
+                Ok(()) => assert_ne!(keys.1, None),
+                Err(Error::Indeterminate(_)) => assert_eq!(keys.1, None),
+                created => panic!("creation {n} of {keys:?}: {created:?}"),
+            }
+            assert!(other.retrieve("id", &record_key(8)).unwrap() == pattern(if n == 1 { LONG } else { 100 }));
+        }
+    }
+}
+
+/// A batch that fails leaves nothing, or the outcome is unknown: others may have moved or used one of its records.
+#[test]
+fn a_batch_of_which_a_part_is_moved_or_used_is_indeterminate() {
+    let create = CREATIONS[3];
+    for id in ["before", "id"] {
+        let (slow, other) = late_creator((1, None), move |other| assert!(other.contains(id).unwrap()));
+        let created = create(&slow, &record_key(8));
+        assert!(matches!(created, Err(Error::Indeterminate(_))), "{id} is moved: {created:?}");
+        assert!(other.retrieve(id, &record_key(8)).is_ok());
+    }
+    // The first record is moved, and the second one is refused; meanwhile, somebody takes the first one.
+    let (storage, key): (Shared, _) = (Arc::new(MemoryStorage::new()), record_key(8));
+    open(&storage, 1, None);
+    let other = open(&storage, 2, Some(1));
+    let slow = hooked(&storage, move |call, _| {
+        match call {
+            "create_many" => {
+                other.begin_rotation().unwrap();
+                other.store("id", b"other").unwrap();
+            }
+            "delete" => drop(other.take("before", &key)),
+            _ => {}
+        }
+        Ok(())
+    });
+    let created = create(&open(&slow, 2, Some(1)), &record_key(8));
+    assert!(matches!(created, Err(Error::Indeterminate(_))), "it is taken: {created:?}");
 }
 
 #[test]

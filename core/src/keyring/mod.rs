@@ -17,10 +17,11 @@ use encryption::Protection;
 /// One file that keeps record keys under their ids, encrypted with [age](https://age-encryption.org) to recipients or
 /// under a passphrase.
 ///
-/// Put the key into the keyring before the record is stored: a failure then leaves at most a key without a record,
-/// which is harmless. Each change replaces the file as a whole, durably; of several processes, one changes it at a time,
-/// and each begins with the changes of the others. One keyring may serve several stores: remove the key that opened a
-/// record ([`KeyringEntries::remove_key`]), because other keys of its id may open records of other stores.
+/// Put the key into the keyring before the record is stored: a failure then leaves at most a key without a record. It
+/// opens nothing, but counts towards the 255 keys that an id may have. Each change replaces the file as a whole,
+/// durably; of several processes, one changes it at a time, and each begins with the changes of the others. One keyring
+/// may serve several stores: remove the key that opened a record ([`KeyringEntries::remove_key`]), because other keys
+/// of its id may open records of other stores.
 ///
 /// ```
 /// use strongroom::{Keyring, KeyringProtection, KeyringSecret, RecordKey, Strongroom, WriteOptions};

@@ -190,6 +190,9 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// At most `limit` records after `after`, in the order of their locators. The pages are not one snapshot: a record
     /// that exists throughout is listed once; one that is created or removed between them may be missing.
     ///
+    /// A page is empty only behind the last record. A storage that can notice that damage hides records from its lists
+    /// fails there, which may take as long as a list of all records.
+    ///
     /// # Errors
     ///
     /// Those of the contract.
@@ -213,16 +216,19 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// Those of [`list_expired`](Self::list_expired) and [`delete`](Self::delete).
     fn purge(&self, now: u64, limit: usize) -> Result<usize, Error> {
         let mut earlier = Vec::new();
+        let mut failure = Error::Corrupt; // all are damaged, or it lists versions that it does not have
         loop {
             let due = self.list_expired(now, limit.min(PURGE_STEP))?;
             if !due.is_empty() && due == earlier {
-                return Err(Error::Corrupt); // all are damaged, or it lists versions that it does not have
+                return Err(failure);
             }
             let mut purged = 0;
             for entry in &due {
                 match self.delete(&entry.locator, Some(&entry.info.head)) {
                     Ok(found) => purged += usize::from(found),
-                    Err(Error::Conflict | Error::Corrupt | Error::Unsupported(_)) => {} // it was replaced, or is unreadable
+                    Err(Error::Conflict | Error::Corrupt) => {} // it was replaced, or is damaged
+                    // It is of a newer version, or the storage is read-only.
+                    Err(error @ Error::Unsupported(_)) => failure = error,
                     Err(error) => return Err(error),
                 }
             }

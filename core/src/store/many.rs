@@ -67,19 +67,36 @@ impl Store {
         if matches!(self.have_changed(made), Ok(false)) {
             return Ok(());
         }
-        let heads = || made.iter().filter_map(|(address, record)| Some((address, Head::of(record)?)));
-        let settled = heads().try_for_each(|(address, head)| self.keys.settle(&*self.storage, address, &head));
-        if matches!(settled, Err(Error::AlreadyExists | Error::IndexKeyMismatch)) {
-            for (address, head) in heads() {
-                for locator in [Some(address.locator), address.moves_to].into_iter().flatten() {
-                    match self.storage.delete(&locator, Some(&head)) {
-                        Ok(_) | Err(storage::Error::Conflict) => {}
-                        Err(error) => return Err(Error::Indeterminate(Box::new(error))),
-                    }
+        let heads = || made.iter().filter_map(|(address, record)| Some((address, Head::of(record)?))).enumerate();
+        let failure = heads().find_map(|(n, (address, head))| {
+            let error = self.keys.settle(&*self.storage, address, &head).err()?;
+            Some((n, error))
+        });
+        match failure {
+            None => Ok(()),
+            Some((refused, error @ (Error::AlreadyExists | Error::IndexKeyMismatch))) => {
+                // `settle` has removed the refused one.
+                for (_, (address, head)) in heads().filter(|(n, _)| *n != refused) {
+                    self.withdraw(address, &head)?;
                 }
+                Err(error)
+            }
+            Some((_, error)) => Err(error),
+        }
+    }
+
+    /// Removes a record of a batch that fails. If it is gone, another handle has moved it to a locator that this one
+    /// cannot compute, or has used it: then the outcome of the batch is unknown.
+    fn withdraw(&self, address: &Address<'_>, head: &Head) -> Result<(), Error> {
+        let unknown = |error| Error::Indeterminate(Box::new(error));
+        for locator in [Some(address.locator), address.moves_to].into_iter().flatten() {
+            match self.storage.delete(&locator, Some(head)) {
+                Ok(true) => return Ok(()),
+                Ok(false) | Err(storage::Error::Conflict) => {}
+                Err(error) => return Err(unknown(error)),
             }
         }
-        settled
+        Err(unknown(storage::Error::Conflict))
     }
 
     /// As [`has_changed`](super::LocatorKeys::has_changed), for many addresses: the oldest lease decides.

@@ -43,15 +43,15 @@ fn remove_abandoned_claims(storage: &dyn Storage, now: u64, limit: usize) -> Res
         }
         match storage.delete(&entry.locator, Some(&entry.info.head)) {
             Ok(found) => removed += usize::from(found),
-            // It was changed since it was listed, or it is damaged.
-            Err(storage::Error::Conflict | storage::Error::Corrupt) => {}
+            Err(storage::Error::Conflict) => {} // it was changed since it was listed
+            Err(error) if is_of_record(&error) => {}
             Err(error) => return Err(error.into()),
         }
     }
     Ok(removed)
 }
 
-/// Whether a list fails because of one of its records.
+/// Whether an operation fails because of one of the records.
 fn is_of_record(error: &storage::Error) -> bool {
     matches!(error, storage::Error::Corrupt | storage::Error::Unsupported(_))
 }

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::locator::{LOCATOR_LEN, Locator, LocatorKey};
 use crate::record::is_id;
 use crate::settings::Settings;
-use crate::storage::{self, Entry, Head, Storage};
+use crate::storage::{self, Entry, Head, Info, Storage, next_page};
 use crate::util::clock::Clock;
 use crate::util::interrupt::{is_interrupted, was_interrupted};
 
@@ -146,15 +146,17 @@ impl LocatorKeys {
             (Ok(true), None) => Err(Error::IndexKeyMismatch),
             (Err(error), _) => Err(error),
         };
-        let is_moved = || address.moves_to.is_some_and(|to| matches!(storage.info(&to), Ok(Some(_))));
+        // A record that is gone was moved by another handle; or removed, for example as one with an unknown id.
+        let is_this = |info: Option<Info>| info.is_some_and(|info| info.head == *head);
+        let is_moved = || address.moves_to.is_some_and(|to| storage.info(&to).is_ok_and(is_this));
         match outcome {
             Ok(()) => Ok(()),
-            // Another handle has moved it; or removed it, for example as one whose id it does not know.
             Err(Error::Conflict) if is_moved() => Ok(()),
             Err(error @ (Error::AlreadyExists | Error::IndexKeyMismatch)) => {
                 match storage.delete(&address.locator, Some(head)) {
                     Ok(true) => Err(error),
-                    Ok(false) | Err(storage::Error::Conflict) => Ok(()), // another handle has moved it
+                    Ok(false) | Err(storage::Error::Conflict) if is_moved() => Ok(()),
+                    Ok(false) => Err(Error::Indeterminate(Box::new(error))),
                     Err(error) => Err(Error::Indeterminate(Box::new(error))),
                 }
             }
@@ -250,9 +252,14 @@ impl Store {
             found.extend(old);
             match page.last() {
                 Some(last) if found.len() - before == page.len() && found.len() < limit => after = last.locator,
-                _ => return Ok(Some(found)),
+                _ => break,
             }
         }
+        if found.len() < limit {
+            // The end of the list, where a storage reports that it lacks records.
+            next_page(&*self.storage, Some(&Locator::from_bytes([u8::MAX; LOCATOR_LEN])), 1)?;
+        }
+        Ok(Some(found))
     }
 
     /// Ends the rotation, unless records remain.

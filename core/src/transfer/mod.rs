@@ -85,7 +85,7 @@ pub struct Copied {
     pub deleted: u64,
     /// The records of the source that are damaged. They were not copied; an earlier copy of one at the destination was
     /// kept. If the source cannot even list some neighbours, the place of one of them is here: the first 8 bytes of a
-    /// locator, and then zeros.
+    /// locator, and then zeros; or the last such place, if its list lacks records at unknown places.
     pub damaged: Vec<Locator>,
     /// The records that exceed the destination's limit. They were not copied.
     pub too_large: Vec<Locator>,
@@ -249,6 +249,9 @@ fn pass(
     for ranges in [before, after].into_iter().filter(|ranges| !ranges.is_empty()) {
         extra |= pass_ranges(from, to, &ranges, pass, copied, progress)?;
     }
+    // Several ranges may end with the same damage.
+    copied.damaged.sort_unstable();
+    copied.damaged.dedup();
     Ok(extra)
 }
 

@@ -70,6 +70,12 @@ pub(crate) fn was_interrupted() -> bool {
     })
 }
 
+/// Runs `work`, whose waits no interrupt of this thread ends.
+#[cfg(feature = "sqlite")]
+pub(crate) fn uninterrupted<R>(work: impl FnOnce() -> R) -> R {
+    Cancellation::default().run(work)
+}
+
 /// How long this thread may wait before it must call [`is_interrupted`]; `None` if its waits cannot be interrupted.
 pub(crate) fn interval() -> Option<Duration> {
     SOURCE.with_borrow(|source| source.as_ref().map(|_| INTERVAL))

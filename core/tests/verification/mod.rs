@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
-use strongroom::storage::{Damage, DamageKind, Locator, PutMode, SqliteStorage, Storage};
+use strongroom::storage::{Damage, DamageKind, Error as StorageError, Locator, PutMode, SqliteStorage, Storage};
 use strongroom::{Durability, Error, RecordKey, Strongroom, VerifyOptions, VerifyReport, WriteOptions, repair, verify};
 
 use self::pages::{PAGE, Use, uses};
@@ -331,6 +331,25 @@ fn a_record_that_was_replaced_meanwhile_is_not_restored() {
 }
 
 /// One check of the structure lists only a part of them.
+/// A copy that cannot list a record of a newer version lacks only this one.
+#[test]
+fn a_copy_with_an_unreadable_list_repairs_what_it_can() {
+    let sample = Sample::new();
+    sample.change(
+        "UPDATE record SET locator = zeroblob(32) WHERE id = 10;
+        UPDATE record SET body = zeroblob(length(body)) WHERE id = 20",
+    );
+    for error in [|| StorageError::Unsupported("a newer record".into()), || StorageError::Corrupt] {
+        let copy: Arc<dyn Storage> = Arc::new(sample.copy());
+        let copy = hooked(&copy, move |call, _| if call == "list" { Err(error()) } else { Ok(()) });
+        let storage = sample.damaged();
+        let repaired = repair(&storage, &*copy).unwrap();
+        let (report, left) = search(&*storage).unwrap();
+        assert!(repaired.restored.len() <= 1, "{repaired:?}");
+        assert_eq!((report.damaged, left.len()), (1, 1), "{left:?}");
+    }
+}
+
 #[test]
 fn all_segments_without_a_record_are_removed() {
     let sample = Sample::new();

@@ -97,6 +97,11 @@ mod tests {
                 assert!(matches!(opened, Err(Fault(Error::InvalidArgument(_)))), "{opened:?}");
                 assert_eq!(std::fs::read(&log).unwrap(), before);
             }
+            // A caller of the open store has given no path.
+            storage.database.readers.clear();
+            let read = storage.get(&locator(1));
+            assert!(matches!(read, Err(Error::Backend(_))), "{read:?}");
+            assert_eq!(std::fs::read(&log).unwrap(), before);
         }
     }
 }

@@ -62,7 +62,7 @@ impl Database {
         self.check_owner()?;
         self.state.check_readable()?;
         let mut reader = self.readers.take(|| {
-            let connection = connection::open_reader(&self.path, &self.access, self.durability)?;
+            let connection = self.open_reader()?;
             self.file_identity.check()?;
             Ok(connection)
         })?;
@@ -76,6 +76,15 @@ impl Database {
             self.state.note_read(error);
         }
         self.access.check_unchanged().and(outcome)
+    }
+
+    /// Another connection for reading. The path was valid when the store was opened, so it is no invalid argument of
+    /// the caller of a later operation.
+    pub(super) fn open_reader(&self) -> Outcome<Connection> {
+        connection::open_reader(&self.path, &self.access, self.durability).map_err(|Fault(error)| match error {
+            Error::InvalidArgument(reason) => Error::Backend(reason.into()).into(),
+            error => error.into(),
+        })
     }
 
     pub(super) fn request_read_lock(&self) {

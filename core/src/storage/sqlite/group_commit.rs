@@ -16,7 +16,7 @@ use crate::storage::commit_queue::{Leader, Role};
 use crate::storage::error::again;
 use crate::storage::operation::{MAX_SHARED_BYTES, Operation};
 use crate::storage::{Error, Locator, PutMode};
-use crate::util::interrupt::Cancellation;
+use crate::util::interrupt::uninterrupted;
 
 /// Applies the operation inside the caller's transaction. If the record has one row, nothing has been changed on
 /// [`Error::AlreadyExists`] and [`Error::Conflict`].
@@ -78,6 +78,7 @@ impl Database {
                 applied
             })
         };
+        // An interrupt of the leader alone must not end the work for several callers.
         let outcome = if has_followers { uninterrupted(together) } else { together() };
         let mut outcomes: Vec<OperationOutcome> = match outcome {
             Ok(outcomes) => outcomes,
@@ -97,11 +98,6 @@ impl Database {
         leader.finish(followers);
         Ok(outcomes.pop().unwrap_or_else(abandoned)?)
     }
-}
-
-/// Runs `work` for several callers: an interrupt of the leader alone must not end it.
-fn uninterrupted<T>(work: impl FnOnce() -> T) -> T {
-    Cancellation::default().run(work)
 }
 
 /// Applies the leader's own operation and those of the waiting writers, until no writer waits: one that arrives in the

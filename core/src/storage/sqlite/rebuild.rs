@@ -18,7 +18,7 @@ use super::rows::{self, check_interrupt};
 use super::verify::row::{self, place_of_lost};
 use super::verify::structure::{each_row_of_index, tolerate};
 use super::writer::Writer;
-use super::{Durability, SqliteStorage, connection, schema};
+use super::{Durability, SqliteStorage, schema};
 use crate::storage::{Damage, DamageKind, Error, Repaired, Storage};
 use crate::util::files::folder_of;
 
@@ -41,7 +41,7 @@ impl SqliteStorage {
     /// `None` if the database was changed in the meantime.
     fn try_rebuild(&self, copy: &dyn Storage) -> Outcome<Option<Repaired>> {
         let database = &*self.database;
-        let mut old = connection::open_reader(&database.path, &database.access, database.durability)?;
+        let mut old = database.open_reader()?;
         if let Some(table) = schema::foreign_table(&old)? {
             let table: String = table.chars().take(100).collect();
             let text = format!("the table {table:?} of another program would be lost: drop it, and repair again");

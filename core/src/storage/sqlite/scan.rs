@@ -50,6 +50,27 @@ pub(super) fn list(connection: &Connection, after: Option<&Locator>, limit: usiz
     Ok(entries)
 }
 
+/// Fails if the index, by which lists and searches find the rows, lacks rows of the table, as one with a damaged page
+/// can that SQLite reads without an error. Equal numbers suffice, because a list compares each entry with its row.
+pub(super) fn check_index(connection: &Connection) -> Outcome<()> {
+    let sql = "SELECT prefix, id FROM record INDEXED BY record_prefix ORDER BY prefix, id";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(())?;
+    let (mut last, mut entries) = (None, 0_u64);
+    while let Some(row) = rows.next()? {
+        let entry: (i64, i64) = (row.get(0)?, row.get(1)?);
+        if last.is_some_and(|last| last >= entry) {
+            return Err(Error::Corrupt.into());
+        }
+        (last, entries) = (Some(entry), entries + 1);
+    }
+    // Not count(*), which no interrupt ends.
+    let mut statement = connection.prepare_cached("SELECT count(id) FROM record NOT INDEXED")?;
+    let mut rows = statement.query(())?;
+    let row = rows.next()?.ok_or(Error::Corrupt)?;
+    if unsigned(row, 0)? == entries { Ok(()) } else { Err(Error::Corrupt.into()) }
+}
+
 fn entry(row: &Row<'_>) -> Outcome<Entry> {
     Ok(Entry { locator: locator(row, 0)?, info: Info { head: head(row, 2)?, len: unsigned(row, 1)? } })
 }

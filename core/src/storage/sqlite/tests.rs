@@ -12,7 +12,7 @@ use super::space_tests::wait_for_reclamation;
 use super::*;
 use crate::storage::LOCATOR_LEN;
 use crate::storage::{Damage, DamageKind};
-use crate::util::interrupt::interruptible;
+use crate::util::interrupt::{self, interruptible};
 
 pub(super) fn storage() -> (tempfile::TempDir, SqliteStorage) {
     let folder = tempfile::tempdir().unwrap();
@@ -89,6 +89,36 @@ fn an_upload_on_a_full_disk_leaves_nothing() {
     assert!(matches!(upload.commit().unwrap_err(), Error::Conflict));
     assert_eq!(count(&storage, "segment"), 0);
     assert_eq!(count(&storage, "pending"), 0);
+}
+
+#[test]
+fn an_upload_that_an_interrupt_ends_leaves_nothing() {
+    let (folder, storage) = storage();
+    let storage = Arc::new(storage);
+    let ends: [fn(Box<dyn Upload>); 3] = [
+        drop,
+        |upload| drop(upload.commit().unwrap_err()),
+        |mut upload| drop(upload.write(&vec![7; 1_000_000]).and_then(|()| upload.commit()).unwrap_err()),
+    ];
+    for (number, end) in (1..).zip(ends) {
+        let mut upload = Arc::clone(&storage).upload(&locator(number), PutMode::Create).unwrap();
+        upload.write(&record(3_000_000)).unwrap();
+        storage.put(&locator(number), &record(100), PutMode::Create).unwrap(); // it also fails without the lock
+        let other = Connection::open(folder.path().join("records.db")).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                thread::sleep(Duration::from_millis(300));
+                other.execute_batch("ROLLBACK").unwrap();
+            });
+            let interrupted = || {
+                interrupt::sleep(Duration::from_secs(3600));
+                end(upload);
+            };
+            interruptible(|| true, interrupted);
+        });
+        assert_eq!((count(&storage, "segment"), count(&storage, "pending")), (0, 0));
+    }
 }
 
 /// The number of segments that an upload has written after `len` bytes: its beginning belongs to the record's own row,

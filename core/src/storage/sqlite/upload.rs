@@ -21,6 +21,7 @@ use super::garbage::DEAD;
 use super::rows::{self, SEGMENT_LEN};
 use super::upload_lock;
 use crate::storage::{Error, Head, Locator, PutMode, Upload};
+use crate::util::interrupt::uninterrupted;
 use crate::util::locked_file::LockedFile;
 
 /// The number of staged segments after which one is durable, so that the log is checkpointed and does not grow.
@@ -82,10 +83,11 @@ impl SqliteUpload {
         Ok(())
     }
 
-    /// Removes the written segments as far as possible; a later sweep removes the rest.
+    /// Removes the written segments as far as possible; a later sweep removes the rest. An interrupt does not end this:
+    /// it may be the cause.
     fn abandon(&mut self) {
         if !self.done && self.segments > 0 {
-            self.storage.reclaim_after(Some(self.object));
+            uninterrupted(|| self.storage.reclaim_after(Some(self.object)));
         }
         self.done = true;
     }
