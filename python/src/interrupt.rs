@@ -18,7 +18,8 @@ use crate::error::Failure;
 thread_local! {
     /// The exception that a signal handler raised while a call of this thread waited.
     static RAISED: RefCell<Option<PyErr>> = const { RefCell::new(None) };
-    /// Whether this thread runs signal handlers inside a waiting call, which may hold locks of the library.
+    /// Whether this thread is attached inside a detached call, which may hold locks of the library, and so runs signal
+    /// handlers or finalizers.
     static HANDLING: Cell<bool> = const { Cell::new(false) };
     static CANCELLED: RefCell<Option<Arc<AtomicBool>>> = const { RefCell::new(None) };
 }
@@ -53,6 +54,17 @@ fn run<T: Send>(
         raised.set_cause(py, Some(error.into()));
     }
     Err(raised.into())
+}
+
+/// Runs `work` attached, inside a detached call.
+pub(crate) fn attached<T>(work: impl FnOnce(Python<'_>) -> PyResult<T>) -> Result<T, Failure> {
+    let outcome = Python::try_attach(|py| {
+        HANDLING.set(true);
+        let outcome = work(py);
+        HANDLING.set(false);
+        outcome
+    });
+    Ok(outcome.ok_or(Error::Busy)??) // without an interpreter, the outcome is not needed
 }
 
 /// Frees `value` detached, because this may wait for threads of the library. Without interrupts: the end of an object

@@ -17,9 +17,9 @@ use crate::shared::Shared;
 /// One file that keeps the keys of records under their ids, encrypted with `age <https://age-encryption.org>`_ to
 /// recipients or under a passphrase.
 ///
-/// Put the key into the keyring before the record is stored: a failure then leaves at most a key without a record,
-/// which is harmless. Each change replaces the file as a whole, durably; of several processes, one changes it at a
-/// time, and each begins with the changes of the others.
+/// Put the key into the keyring before the record is stored: a failure then leaves at most a key without a record. It
+/// opens nothing, but counts towards the 255 keys that an id may have. Each change replaces the file as a whole,
+/// durably; of several processes, one changes it at a time, and each begins with the changes of the others.
 ///
 /// >>> identity, recipient = Keyring.generate_identity()
 /// >>> Keyring.create("keys", recipients=[recipient])

@@ -1,7 +1,8 @@
 //! Reading and writing of records in pieces, for the files of `strongroom._records`.
 
-use std::io::{BufRead, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
 
+use pyo3::exceptions::{PyBufferError, PyMemoryError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use strongroom::interrupt::is_interrupted;
@@ -9,31 +10,64 @@ use strongroom::{Error, RecordReader, RecordWriter, Wiped};
 
 use crate::bytes::{Data, byte_view, to_python, write_into};
 use crate::error::Failure;
-use crate::interrupt::{closing, detached};
+use crate::interrupt::{attached, closing, detached};
 use crate::key::Key;
 use crate::shared::{Shared, closed};
 
-/// The length of the pieces that are read into a caller's buffer.
+/// The least length of the pieces that are read into a buffer of Python.
 const PIECE: usize = 256 << 10;
-/// The most memory that is reserved before data arrives: an encryption server only announces the length of a record.
+/// The number of pieces of longer reads: to write each, the thread waits for busy ones.
+const PIECES: usize = 16;
+/// The most memory that is used before data arrives: an encryption server only announces the length of a record.
 const MOST_UNPROVED: usize = 16 << 20;
 
 /// The source of a :class:`strongroom.RecordReader`.
 #[pyclass(frozen, module = "strongroom._strongroom")]
-pub(crate) struct NativeReader(Shared<RecordReader>);
+pub(crate) struct NativeReader(Shared<Source>);
 
 impl NativeReader {
     pub(crate) fn new(reader: RecordReader) -> Self {
-        Self(Shared::new(reader))
+        Self(Shared::new(Source { reader, position: 0, kept: Wiped::default(), kept_at: 0 }))
     }
 
-    /// Makes the next call read the last `len` bytes again.
-    fn give_back(&self, py: Python<'_>, len: usize) {
-        let seek = |reader: &mut RecordReader| {
-            let position = reader.stream_position()?.saturating_sub(len as u64);
-            Ok(reader.seek(SeekFrom::Start(position))?)
+    /// As [`Source::give_back`].
+    fn give_back(&self, py: Python<'_>, start: u64, data: Wiped) {
+        let give_back = |source: &mut Source| {
+            source.give_back(start, data);
+            Ok(())
         };
-        let _ = self.0.with(py, seek); // a closed reader needs no position
+        let _ = self.0.with(py, give_back); // a closed reader needs no data
+    }
+
+    /// Reads into a [`byte_view`], as [`Source::fill`] does, through memory that is wiped: other threads may use the
+    /// buffer while this one is detached.
+    fn fill_view(&self, py: Python<'_>, view: &Bound<'_, PyAny>, all: bool) -> Result<usize, Failure> {
+        if view.getattr("readonly")?.is_truthy()? {
+            return Err(PyBufferError::new_err("cannot write to read-only buffer").into()); // before data is read
+        }
+        let len = view.len()?;
+        let view = view.clone().unbind();
+        self.0.with(py, |source| {
+            source.atomically(|source| {
+                let piece = len.div_ceil(PIECES).clamp(PIECE, MOST_UNPROVED).min(len);
+                let mut piece = Wiped::zeros(piece).map_err(|_| no_memory())?;
+                let mut done = 0;
+                while done < len {
+                    let most = len.saturating_sub(done).min(piece.len());
+                    let wanted = piece.get_mut(..most).unwrap_or_default();
+                    let filled = match source.fill(wanted, all) {
+                        Err(_) if done > 0 && !all && !is_interrupted() => break,
+                        filled => filled?,
+                    };
+                    attached(|py| write_into(view.bind(py), done, wanted.get(..filled).unwrap_or_default()))?;
+                    done = done.saturating_add(filled);
+                    if filled < wanted.len() {
+                        break;
+                    }
+                }
+                Ok(done)
+            })
+        })
     }
 }
 
@@ -43,11 +77,10 @@ impl NativeReader {
     /// read to the end.
     fn read<'py>(&self, py: Python<'py>, size: isize) -> Result<Bound<'py, PyBytes>, Failure> {
         let wanted = usize::try_from(size).ok();
-        let size = self.0.with(py, |reader| {
-            let position = reader.stream_position()?;
-            Ok(match (reader.len(), wanted) {
+        let size = self.0.with(py, |source| {
+            Ok(match (source.reader.len(), wanted) {
                 (Ok(len), _) => {
-                    let left = len.saturating_sub(position);
+                    let left = len.saturating_sub(source.position);
                     let size = wanted.map_or(left, |wanted| left.min(wanted as u64));
                     isize::try_from(size).map_err(|_| Error::TooLarge)?.unsigned_abs()
                 }
@@ -56,65 +89,51 @@ impl NativeReader {
             })
         })?;
         if size > MOST_UNPROVED {
-            let data = self.0.with(py, |reader| read_growing(reader, size, wanted.is_none()))?;
-            return Ok(to_python(py, &data).inspect_err(|_| self.give_back(py, data.len()))?);
+            let file = file_of_zeros(py, size)?;
+            let view = file.call_method0("getbuffer")?;
+            let filled = self.fill_view(py, &view, wanted.is_none())?;
+            view.call_method0("release")?;
+            file.call_method1("truncate", (filled,))?;
+            return Ok(file.call_method0("getvalue")?.cast_into().map_err(PyErr::from)?);
         }
-        let mut filled = 0;
+        let (mut start, mut filled) = (0, 0);
         let bytes = PyBytes::new_with(py, size, |buffer| {
-            filled = self.0.with(py, |reader| fill(reader, buffer, wanted.is_none()))?;
+            (start, filled) =
+                self.0.with(py, |source| Ok((source.position, source.fill(buffer, wanted.is_none())?)))?;
             Ok(())
         })?;
         if filled == size {
             return Ok(bytes);
         }
         let bytes = to_python(py, bytes.as_bytes().get(..filled).unwrap_or_default());
-        Ok(bytes.inspect_err(|_| self.give_back(py, filled))?)
+        Ok(bytes.inspect_err(|_| self.give_back(py, start, Wiped::default()))?)
     }
 
     /// Read up to and with the next line feed, or ``size`` bytes, unless it is negative.
     fn readline<'py>(&self, py: Python<'py>, size: isize) -> Result<Bound<'py, PyBytes>, Failure> {
         let most = usize::try_from(size).unwrap_or(usize::MAX);
-        let line = self.0.with(py, |reader| read_line(reader, most))?;
-        Ok(to_python(py, &line).inspect_err(|_| self.give_back(py, line.len()))?)
+        let (start, line) = self.0.with(py, |source| source.read_line(most))?;
+        Ok(to_python(py, &line).inspect_err(|_| self.give_back(py, start, line))?)
     }
 
     /// Fill a writable buffer, up to the end of the record or to unreadable data; return the number of bytes.
-    ///
-    /// Data goes through memory that is wiped: other threads may use the buffer while this one is detached.
     fn readinto(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>) -> Result<usize, Failure> {
-        let view = byte_view(buffer)?;
-        let len = view.len()?;
-        let mut piece = Wiped::from(vec![0; len.min(PIECE)]);
-        let mut done = 0;
-        while done < len {
-            let wanted = piece.get_mut(..len.saturating_sub(done).min(PIECE)).unwrap_or_default();
-            let filled = match self.0.with(py, |reader| fill(reader, wanted, false)) {
-                Err(Failure::Core(_)) if done > 0 => break,
-                filled => filled.inspect_err(|_| self.give_back(py, done))?,
-            };
-            write_into(&view, done, wanted.get(..filled).unwrap_or_default())
-                .inspect_err(|_| self.give_back(py, done.saturating_add(filled)))?;
-            done = done.saturating_add(filled);
-            if filled < wanted.len() {
-                break;
-            }
-        }
-        Ok(done)
+        self.fill_view(py, &byte_view(buffer)?, false)
     }
 
     /// Move to a position, as in :meth:`io.IOBase.seek`.
     fn seek(&self, py: Python<'_>, offset: i64, whence: i32) -> Result<u64, Failure> {
-        self.0.with(py, |reader| {
+        self.0.with(py, |source| {
             let from = match whence {
                 0 => 0,
-                1 => reader.stream_position()?,
-                2 => reader.len()?,
+                1 => source.position,
+                2 => source.reader.len()?,
                 _ => return Err(invalid("whence must be 0, 1 or 2")),
             };
             // Every position that this returns is also a valid offset.
             let position = from.checked_add_signed(offset).filter(|position| i64::try_from(*position).is_ok());
-            let position = position.ok_or_else(|| invalid("a position must be from 0 to 2**63 - 1"))?;
-            Ok(reader.seek(SeekFrom::Start(position))?)
+            source.position = position.ok_or_else(|| invalid("a position must be from 0 to 2**63 - 1"))?;
+            Ok(source.position)
         })
     }
 
@@ -126,81 +145,137 @@ impl NativeReader {
 
     /// Whether the record was released.
     #[getter]
-    fn closed(&self, py: Python<'_>) -> bool {
-        self.0.is_closed(py)
+    fn closed(&self) -> bool {
+        self.0.is_closed()
     }
 }
 
-/// Runs `read`. After a failure, and after an interrupt, whose exception replaces the data, the position is unchanged.
-fn atomically<T>(
-    reader: &mut RecordReader,
-    read: impl FnOnce(&mut RecordReader) -> Result<T, Failure>,
-) -> Result<T, Failure> {
-    let start = reader.stream_position()?;
-    let outcome = read(reader).and_then(|data| if is_interrupted() { Err(Error::Busy.into()) } else { Ok(data) });
-    if outcome.is_err() {
-        reader.seek(SeekFrom::Start(start))?;
+/// A record, and the data of the last line that was read but not returned: an encryption server sends a record that was
+/// taken only once.
+pub(crate) struct Source {
+    reader: RecordReader,
+    /// That of the next byte. The reader follows.
+    position: u64,
+    kept: Wiped,
+    kept_at: u64,
+}
+
+impl Source {
+    /// The kept bytes from the position on.
+    fn kept(&self) -> &[u8] {
+        let offset = self.position.checked_sub(self.kept_at).and_then(|offset| usize::try_from(offset).ok());
+        offset.and_then(|offset| self.kept.get(offset..)).unwrap_or_default()
     }
-    outcome
-}
 
-/// Reads until `buffer` is full or the record ends. A failure after the first bytes is not returned unless `all` is
-/// set: the next call encounters it again. After a failure, the position is unchanged.
-fn fill(reader: &mut RecordReader, buffer: &mut [u8], all: bool) -> Result<usize, Failure> {
-    atomically(reader, |reader| {
-        let mut filled = 0;
-        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match reader.read(rest) {
-                Ok(0) => break,
-                Ok(len) => filled = filled.saturating_add(len),
-                Err(_) if filled > 0 && !all && !is_interrupted() => break,
-                Err(error) => return Err(error.into()),
+    fn kept_end(&self) -> u64 {
+        self.kept_at.saturating_add(self.kept.len() as u64)
+    }
+
+    /// The reader at the position, which is not that of kept bytes.
+    fn reader(&mut self) -> io::Result<&mut RecordReader> {
+        if self.position == self.kept_end() {
+            self.kept = Wiped::default(); // all of it was returned
+        }
+        self.reader.seek(SeekFrom::Start(self.position))?;
+        Ok(&mut self.reader)
+    }
+
+    /// Runs `read`. After a failure, and after an interrupt, whose exception replaces the data, the position is
+    /// unchanged.
+    fn atomically<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, Failure>) -> Result<T, Failure> {
+        let start = self.position;
+        let outcome = read(self).and_then(|data| if is_interrupted() { Err(Error::Busy.into()) } else { Ok(data) });
+        if outcome.is_err() {
+            self.position = start;
+        }
+        outcome
+    }
+
+    /// Reads until `buffer` is full or the record ends. A failure after the first bytes is not returned unless `all` is
+    /// set: the next call encounters it again. After a failure, the position is unchanged.
+    fn fill(&mut self, buffer: &mut [u8], all: bool) -> Result<usize, Failure> {
+        self.atomically(|source| {
+            let mut filled = 0;
+            while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+                match source.read(rest) {
+                    Ok(0) => break,
+                    Ok(len) => filled = filled.saturating_add(len),
+                    Err(_) if filled > 0 && !all && !is_interrupted() => break,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Ok(filled)
+        })
+    }
+
+    /// Reads a line, or at most `most` bytes of it. Returns its position, too. After a failure, the position is
+    /// unchanged, and the data is kept.
+    fn read_line(&mut self, most: usize) -> Result<(u64, Wiped), Failure> {
+        let (start, mut line) = (self.position, Wiped::default());
+        match self.atomically(|source| source.read_line_into(&mut line, most)) {
+            Ok(()) => Ok((start, line)),
+            Err(error) => {
+                self.give_back(start, line);
+                Err(error)
             }
         }
-        Ok(filled)
-    })
-}
+    }
 
-/// As [`fill`], into memory that grows to `len` bytes as they arrive.
-fn read_growing(reader: &mut RecordReader, len: usize, all: bool) -> Result<Wiped, Failure> {
-    atomically(reader, |reader| {
-        let mut data = Wiped::default();
-        while data.len() < len {
-            let before = data.len();
-            let size = before.saturating_mul(2).max(MOST_UNPROVED).min(len);
-            data.grow(size).map_err(|_| Error::TooLarge)?;
-            data.resize(size, 0);
-            let filled = match fill(reader, data.get_mut(before..).unwrap_or_default(), all) {
-                Err(_) if before > 0 && !all && !is_interrupted() => 0,
-                filled => filled?,
-            };
-            data.truncate(before.saturating_add(filled));
-            if data.len() < size {
-                break;
-            }
+    /// Moves back to `start`, from where `data` was read.
+    fn give_back(&mut self, start: u64, data: Wiped) {
+        self.position = start;
+        if start.saturating_add(data.len() as u64) > self.kept_end() {
+            (self.kept_at, self.kept) = (start, data);
         }
-        Ok(data)
-    })
-}
+    }
 
-/// Reads a line, or at most `most` bytes of it. After a failure, the position is unchanged.
-fn read_line(reader: &mut RecordReader, most: usize) -> Result<Wiped, Failure> {
-    atomically(reader, |reader| {
-        let mut line = Wiped::default();
+    fn read_line_into(&mut self, line: &mut Wiped, most: usize) -> Result<(), Failure> {
         while line.len() < most {
-            let chunk = reader.fill_buf()?;
+            let chunk = self.fill_buf()?;
             let chunk = chunk.get(..most.saturating_sub(line.len())).unwrap_or(chunk);
             let end = chunk.iter().position(|byte| *byte == b'\n').map(|place| place.saturating_add(1));
             let part = chunk.get(..end.unwrap_or(chunk.len())).unwrap_or_default();
             let len = part.len();
-            line.append(part).map_err(|_| Error::TooLarge)?;
-            reader.consume(len);
+            line.append(part).map_err(|_| no_memory())?;
+            self.consume(len);
             if end.is_some() || len == 0 {
                 break;
             }
         }
-        Ok(line)
-    })
+        Ok(())
+    }
+}
+
+impl Read for Source {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = if self.kept().is_empty() { self.reader()?.read(buffer)? } else { self.kept().read(buffer)? };
+        self.position = self.position.saturating_add(len as u64);
+        Ok(len)
+    }
+}
+
+impl BufRead for Source {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.kept().is_empty() { self.reader()?.fill_buf() } else { Ok(self.kept()) }
+    }
+
+    fn consume(&mut self, amount: usize) {
+        if self.kept().is_empty() {
+            self.reader.consume(amount);
+        }
+        self.position = self.position.saturating_add(amount as u64);
+    }
+}
+
+/// An ``io.BytesIO`` of `len` zeros. Memory is used only where they are overwritten, and its value is not a copy.
+fn file_of_zeros(py: Python<'_>, len: usize) -> PyResult<Bound<'_, PyAny>> {
+    // The system provides zeros on the first use. Nothing else refers to them, so that the file changes them in place.
+    let zeros = py.get_type::<PyBytes>().call1((len,)).map_err(|_| no_memory())?;
+    py.import("io")?.getattr("BytesIO")?.call1((zeros,))
+}
+
+fn no_memory() -> PyErr {
+    PyMemoryError::new_err("the data does not fit in memory")
 }
 
 fn invalid(text: &'static str) -> Failure {
@@ -263,7 +338,7 @@ impl NativeWriter {
 
     /// Whether the record is finished, or was dropped.
     #[getter]
-    fn closed(&self, py: Python<'_>) -> bool {
-        self.0.is_closed(py)
+    fn closed(&self) -> bool {
+        self.0.is_closed()
     }
 }

@@ -74,9 +74,9 @@ impl<T: Send + 'static> Shared<T> {
     }
 
     /// Whether the value was taken out.
-    pub(crate) fn is_closed(&self, py: Python<'_>) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         // In a forked child, a thread that exists only in the parent may hold the lock.
-        !self.is_forked() && py.detach(|| matches!(*self.lock(), State::Closed))
+        !self.is_forked() && matches!(*self.lock(), State::Closed)
     }
 
     /// Waits until no other thread uses the value.
@@ -101,7 +101,7 @@ impl<T: Send + 'static> Shared<T> {
         Err(Error::Busy.into())
     }
 
-    /// No code panics while it holds this lock.
+    /// No code panics or waits while it holds this lock, so that a thread may take it attached.
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

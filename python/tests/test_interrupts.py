@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -439,6 +440,35 @@ def test_a_forgotten_file_loses_no_exception(service: Service, proxy: Proxy, int
             del file
             for _ in range(6000):
                 time.sleep(0.01)
+
+
+ENDS: dict[str, Callable[[list[strongroom.RecordWriter]], object]] = {
+    "forget": lambda files: files.clear(),
+    "close": lambda files: files[0].close(),
+    "finish": lambda files: files[0].finish(),
+    "with": lambda files: files[0].__exit__(None, None, None),
+    "write": lambda files: files[0].write(pattern(1_000_000)),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_an_unfinished_record_leaves_nothing(path: Path, interrupt: Callable[[], None], end: str) -> None:
+    """Its removal waits for the lock, and loses no exception."""
+    with strongroom.open(path) as store:
+        files = [store.create_record("unfinished")]
+        files[0].write(pattern(3_000_000))
+        with locking(path) as unlock:
+            unlocking = threading.Timer(1, unlock)
+            unlocking.start()
+            with pytest.raises(StopError):
+                interrupt()
+                ENDS[end](files)
+                for _ in range(6000):
+                    time.sleep(0.01)
+            unlocking.join()
+        files.clear()
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT count(*) FROM pending").fetchone() == (0,)
 
 
 ASYNC = """

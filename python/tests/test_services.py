@@ -5,6 +5,7 @@ import os
 import re
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -444,11 +445,27 @@ def announcing(length: int) -> Iterator[str]:
         server.shutdown()
 
 
-@pytest.mark.parametrize(
-    ("length", "error"), [(1 << 62, strongroom.StorageError), ((1 << 63) + 5, strongroom.TooLargeError)]
-)
-def test_an_announced_length_needs_no_memory(length: int, error: type[Exception]) -> None:
-    """No computer has that much: only data that arrives needs memory."""
+def test_an_announced_length_needs_no_memory() -> None:
+    """Only data that arrives does."""
+    resource = pytest.importorskip("resource")
+
+    def peak() -> int:
+        used: int = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return used if sys.platform == "darwin" else used << 10
+
+    length, before = 1 << 30, peak()
+    with announcing(length) as url, strongroom.connect(url) as store:
+        for open_record in (store.open_record, store.take_record):
+            with open_record("id", Key.generate()) as file:
+                assert file.read(length) == pattern(10)
+                with pytest.raises(strongroom.StorageError):
+                    file.read(length)
+    assert peak() - before < length // 2
+
+
+@pytest.mark.parametrize(("length", "error"), [(1 << 62, MemoryError), ((1 << 63) + 5, strongroom.TooLargeError)])
+def test_an_announced_length_that_no_computer_has(length: int, error: type[Exception]) -> None:
+    """It loses no data: a server sends a taken record once."""
     key = Key.generate()
 
     async def read(url: str) -> None:
@@ -462,15 +479,59 @@ def test_an_announced_length_needs_no_memory(length: int, error: type[Exception]
                 lambda file: file.readall(),
             ]
             for call in reads:
-                with open_record("id", key) as file, pytest.raises(error):
-                    call(file)
-            for size in (1 << 40, 2**63 - 1):
                 with open_record("id", key) as file:
-                    assert file.read(size) == pattern(10)
-                    with pytest.raises(strongroom.StorageError):
-                        file.read(size)
+                    with pytest.raises(error):
+                        call(file)
+                    with pytest.raises(MemoryError):
+                        file.read(2**63 - 1)
+                    with pytest.raises(BufferError):
+                        file.readinto(b"read-only")
+                    assert file.read(100) == pattern(10)
         with pytest.raises(error):
             asyncio.run(read(url))
+
+
+#: Memory for less than one copy of the data, then for one but not two.
+LITTLE_MEMORY = """
+import resource, strongroom
+
+def limit(room):
+    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + room if room else -1, -1))
+
+data = bytes(32 << 20)
+with strongroom.connect("unix:socket", token_file="token") as store:
+    for room in (10, 25):
+        for name in ("read", "readline"):
+            with store.take_record("id", store.store("id", data)) as file:
+                start = file.read(1000)
+                limit(room << 20)
+                try:
+                    getattr(file, name)()
+                except MemoryError:
+                    assert file.tell() == 1000
+                else:
+                    raise AssertionError(name)
+                buffer = bytearray(1000)
+                assert file.readinto(buffer) == 1000
+                start += buffer + file.readline(1000) + file.read(1000)
+                limit(0)
+                assert file.tell() == len(start) == 4000
+                assert start + file.read() == data
+    with store.take_record("id", store.store("id", data)) as file:
+        limit(55 << 20)
+        start = file.read()
+        limit(0)
+        assert start == data
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="its limit of memory")
+def test_a_lack_of_memory_loses_nothing_of_a_taken_record(server: Path) -> None:
+    """A server sends it once."""
+    # No arenas of threads, and freed memory returns to the system.
+    env = os.environ | {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "131072"}
+    subprocess.run([sys.executable, "-c", LITTLE_MEMORY], cwd=server, env=env, check=True)
 
 
 def test_the_failure_of_a_taken_record_remains() -> None:

@@ -1,6 +1,7 @@
 """Threads: they share one store, and do not block each other."""
 
 import io
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -44,13 +45,14 @@ def test_one_of_many_threads_creates_a_record(store: Strongroom) -> None:
         assert sum(pool.map(work, range(THREADS))) == 1
 
 
-def test_threads_share_a_reader(store: Strongroom) -> None:
-    data = pattern(2_000_000)
+@pytest.mark.parametrize(("length", "size"), [(2_000_000, 9_999), (80_000_000, 20_000_000)])
+def test_threads_share_a_reader(store: Strongroom, length: int, size: int) -> None:
+    data = pattern(length)
     with store.open_record("id", store.store("id", data)) as file:
 
         def work(_: int) -> int:
             count = 0
-            while piece := file.read(9_999):
+            while piece := file.read(size):
                 assert piece in data
                 count += len(piece)
             return count
@@ -76,6 +78,35 @@ def test_a_waiting_call_releases_the_gil(store: Strongroom, locked: Callable[[],
         assert not outcome.done()
         locked()
         assert store.retrieve("id", outcome.result()) == b"data"
+
+
+@pytest.mark.skipif(not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="there is no GIL")
+def test_closed_keeps_the_gil(store: Strongroom) -> None:
+    """Wrappers ask for it on each line: beside a busy thread, they would be slow."""
+    reader, writer = store.open_record("id", store.store("id", b"data")), store.create_record("new")
+    turns, end, interval = 0, threading.Event(), sys.getswitchinterval()
+
+    def work() -> None:
+        nonlocal turns
+        while not end.is_set():
+            turns += 1
+            time.sleep(0)
+
+    sys.setswitchinterval(3600)
+    other = threading.Thread(target=work)
+    try:
+        other.start()
+        while turns == 0:
+            time.sleep(0.001)
+        before = turns
+        for _ in range(20_000):
+            assert not (reader.closed or writer.closed)
+        after = turns
+    finally:
+        sys.setswitchinterval(interval)
+        end.set()
+        other.join()
+    assert after == before
 
 
 def test_dropping_a_store_releases_the_gil(path: Path) -> None:

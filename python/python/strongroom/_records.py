@@ -216,6 +216,10 @@ class RecordWriter(io.RawIOBase):
         self._native.close()
         super().close()
 
+    def __del__(self) -> None:
+        # As in RecordReader.
+        pass
+
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:

@@ -311,9 +311,9 @@ class Keyring:
     """One file that keeps the keys of records under their ids, encrypted with `age <https://age-encryption.org>`_ to
     recipients or under a passphrase.
 
-    Put the key into the keyring before the record is stored: a failure then leaves at most a key without a record,
-    which is harmless. Each change replaces the file as a whole, durably; of several processes, one changes it at a
-    time, and each begins with the changes of the others.
+    Put the key into the keyring before the record is stored: a failure then leaves at most a key without a record. It
+    opens nothing, but counts towards the 255 keys that an id may have. Each change replaces the file as a whole,
+    durably; of several processes, one changes it at a time, and each begins with the changes of the others.
 
     >>> identity, recipient = Keyring.generate_identity()
     >>> Keyring.create("keys", recipients=[recipient])
@@ -1004,10 +1004,7 @@ class NativeReader:
         """Read up to and with the next line feed, or ``size`` bytes, unless it is negative."""
 
     def readinto(self, buffer: Buffer) -> int:
-        """Fill a writable buffer, up to the end of the record or to unreadable data; return the number of bytes.
-
-        Data goes through memory that is wiped: other threads may use the buffer while this one is detached.
-        """
+        """Fill a writable buffer, up to the end of the record or to unreadable data; return the number of bytes."""
 
     def seek(self, offset: int, whence: int) -> int:
         """Move to a position, as in :meth:`io.IOBase.seek`."""
