@@ -313,7 +313,7 @@ pub(crate) enum Command {
     /// written: if the program or the connection then fails, the data is lost. To lose nothing, use `retrieve`, and
     /// then `delete`. On a terminal, data that is not plain text is escaped. A file is written only once all of the data
     /// is authenticated; if it cannot be made, nothing is removed. Until it is complete, its name in the same folder is
-    /// strongroom-taken-...: it keeps this name if it cannot get its own, or if the program is killed.
+    /// strongroom-taken-...: it keeps this name if it cannot get its own, or if the program is interrupted or killed.
     #[command(after_help = examples::TAKE_EXAMPLES)]
     Take {
         #[command(flatten)]

@@ -11,25 +11,29 @@ pub(crate) use unix::{DEFAULT_ACTION, DeferredSignals, defer_signals, is_signall
 
 #[cfg(unix)]
 mod unix {
+    use std::collections::BTreeMap;
     use std::fs;
     use std::io;
+    use std::os::fd::{AsFd, OwnedFd};
     use std::path::{Path, PathBuf};
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
     use std::thread;
 
+    use rustix::fs::{AtFlags, CWD, unlinkat};
     use signal_hook::iterator::Signals;
     use signal_hook::{consts, flag, low_level};
 
     /// While this is true, signals end the program immediately, as without a handler.
     pub(crate) static DEFAULT_ACTION: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
-    static CLEANUP: Mutex<Cleanup> = Mutex::new(Cleanup { watching: false, temporary: None });
+    static CLEANUP: Mutex<Cleanup> = Mutex::new(Cleanup { watching: false, temporary: BTreeMap::new() });
 
     struct Cleanup {
         /// Whether the handlers are installed.
         watching: bool,
-        temporary: Option<PathBuf>,
+        /// The unfinished files, each with the open folder that its path begins in, if there is one.
+        temporary: BTreeMap<PathBuf, Option<OwnedFd>>,
     }
 
     /// Signals are deferred until this value is dropped.
@@ -38,12 +42,17 @@ mod unix {
     impl DeferredSignals {
         /// Registers a file that a signal removes before it ends the program.
         pub(crate) fn remove_at_signal(mut self, path: &Path) {
-            self.0.temporary = Some(path.to_path_buf());
+            self.0.temporary.insert(path.to_path_buf(), None);
         }
 
-        /// From now on, a signal removes no file.
-        pub(crate) fn remove_nothing(mut self) {
-            self.0.temporary = None;
+        /// The same for a file in an open folder. Its name is unique in this process.
+        pub(crate) fn remove_in_at_signal(mut self, folder: OwnedFd, name: &str) {
+            self.0.temporary.insert(name.into(), Some(folder));
+        }
+
+        /// From now on, a signal does not remove this file.
+        pub(crate) fn keep_at_signal(mut self, path: &Path) {
+            self.0.temporary.remove(path);
         }
     }
 
@@ -81,8 +90,8 @@ mod unix {
             let Some(signal) = signals.forever().next() else { return };
             DEFAULT_ACTION.store(true, Ordering::SeqCst);
             let cleanup = cleanup();
-            if let Some(path) = &cleanup.temporary {
-                let _ = fs::remove_file(path);
+            for (path, folder) in &cleanup.temporary {
+                let _ = unlinkat(folder.as_ref().map_or(CWD, OwnedFd::as_fd), path, AtFlags::empty());
             }
             let _ = low_level::emulate_default_handler(signal);
             low_level::exit(128 + signal); // for signals whose default action `signal-hook` does not know
@@ -121,7 +130,7 @@ pub(crate) struct DeferredSignals;
 impl DeferredSignals {
     pub(crate) fn remove_at_signal(self, _path: &Path) {}
 
-    pub(crate) fn remove_nothing(self) {}
+    pub(crate) fn keep_at_signal(self, _path: &Path) {}
 }
 
 #[cfg(not(unix))]

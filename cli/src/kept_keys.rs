@@ -1,7 +1,6 @@
 //! Records whose keys a keyring keeps. A new key is in the keyring before its record is stored, and an old key is removed
 //! only when its record is gone: a failure leaves at most a key without a record.
 
-use std::iter;
 use std::path::Path;
 
 use serde_json::json;
@@ -234,37 +233,23 @@ fn store_files(
     let store = open::or_create(options)?;
     let bar = progress_bar(Some(files.len() as u64), "{wide_bar} {human_pos}/{human_len} files");
     for (files, names) in files.chunks(FILES_AT_ONCE).zip(names.chunks(FILES_AT_ONCE)) {
-        let mut keys = kept.keys_of_files(&store, names)?.into_iter();
-        for (file, (name, mut key)) in files.iter().zip(names.iter().zip(keys.by_ref())) {
-            let store_under = |key: &RecordKey| {
+        let mut keys = kept.keys_of_files(&store, names)?;
+        let outcome = files.iter().zip(names.iter().zip(&mut keys)).try_for_each(|(file, (name, key))| {
+            let stored = key.store(kept, name, |key| {
                 let mut input = Input::open(&data.only(file))?;
                 let outcome = store.store_reader_with(name, &mut input, write_options.key(key));
                 input.outcome(outcome.map(drop))
-            };
-            let mut outcome = match key.refused.take() {
-                Some(refused) => Err(refused.into()),
-                None => store_under(&key.key),
-            };
-            for earlier in &key.unproved {
-                if !matches!(outcome, Err(Failure::Strongroom(Error::AlreadyExists))) {
-                    break;
-                }
-                outcome = store_under(earlier);
-                if outcome.is_ok() {
-                    kept.remove_key(name, &key.key)?; // the record was stored before
-                }
-            }
-            if let Err(source) = outcome {
-                let is_unknown = matches!(source, Failure::Strongroom(Error::Indeterminate(_)));
-                let without_record =
-                    names.iter().skip_while(|other| !std::ptr::eq(*other, name)).zip(iter::once(key).chain(keys));
-                kept.remove_new(without_record.skip(usize::from(is_unknown)))?;
-                return Err(Failure::File { path: printable(file), source: source.into() });
-            }
+            });
+            stored.map_err(|source| Failure::File { path: printable(file), source: source.into() })?;
             bar.inc(1);
-            if options.json {
-                reply(options, &json!({"id": json_text(name.as_ref()), "stored": true}), "")?;
+            match options.json {
+                true => reply(options, &json!({"id": json_text(name.as_ref()), "stored": true}), ""),
+                false => Ok(()),
             }
+        });
+        if outcome.is_err() {
+            kept.remove_unused(names.iter().zip(&keys))?;
+            return outcome;
         }
     }
     bar.finish_and_clear();
@@ -274,11 +259,41 @@ fn store_files(
 /// The key under which a file is stored.
 struct FileKey {
     key: RecordKey,
-    is_new: bool,
+    /// It is new in the keyring, and certainly opens no record.
+    is_unused: bool,
     /// The keyring does not have the new key, because it has too many of the id.
     refused: Option<Error>,
     /// Keys that may open a record which was stored before.
     unproved: Vec<RecordKey>,
+}
+
+impl FileKey {
+    /// Stores the file of this id with `store_under`, if an earlier run has not stored it.
+    fn store(
+        &mut self,
+        kept: &mut KeptKeys,
+        id: &Id,
+        store_under: impl Fn(&RecordKey) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let mut outcome = match self.refused.take() {
+            Some(refused) => Err(refused.into()),
+            None => store_under(&self.key),
+        };
+        if matches!(outcome, Ok(()) | Err(Failure::Strongroom(Error::Indeterminate(_)))) {
+            self.is_unused = false;
+        }
+        for earlier in &self.unproved {
+            if !matches!(outcome, Err(Failure::Strongroom(Error::AlreadyExists))) {
+                break;
+            }
+            outcome = store_under(earlier);
+            if outcome.is_ok() {
+                kept.remove_key(id, &self.key)?; // the record was stored before
+                self.is_unused = false;
+            }
+        }
+        outcome
+    }
 }
 
 impl KeptKeys {
@@ -288,7 +303,7 @@ impl KeptKeys {
         let mut found = Vec::with_capacity(ids.len());
         for id in ids {
             let keys = self.newest_first(id.as_ref());
-            let (key, is_new, unproved) = match with_each(&keys, |key| store.open_record(id, key)) {
+            let (key, is_unused, unproved) = match with_each(&keys, |key| store.open_record(id, key)) {
                 Ok((_, key)) => (key.duplicate(), false, Vec::new()),
                 // A token may not have the scope `retrieve`. The store of the file reports damage, with its name.
                 Err(Failure::Strongroom(Error::AccessDenied(_) | Error::Corrupt)) => {
@@ -299,11 +314,11 @@ impl KeptKeys {
                 }
                 Err(failure) => return Err(failure),
             };
-            found.push(FileKey { key, is_new, refused: None, unproved });
+            found.push(FileKey { key, is_unused, refused: None, unproved });
         }
         let namespace = &self.namespace;
         self.keyring.update(|entries| {
-            for (id, key) in ids.iter().zip(&mut found).filter(|(_, key)| key.is_new) {
+            for (id, key) in ids.iter().zip(&mut found).filter(|(_, key)| key.is_unused) {
                 key.refused = entries.insert(namespace, id, &key.key).err();
             }
             Ok(())
@@ -312,10 +327,10 @@ impl KeptKeys {
     }
 
     /// Removes the new keys of records that were not stored.
-    fn remove_new<'i>(&mut self, keys: impl Iterator<Item = (&'i Id, FileKey)>) -> Result<(), Failure> {
+    fn remove_unused<'i>(&mut self, keys: impl Iterator<Item = (&'i Id, &'i FileKey)>) -> Result<(), Failure> {
         let namespace = &self.namespace;
         self.keyring.update(|entries| {
-            for (id, key) in keys.filter(|(_, key)| key.is_new) {
+            for (id, key) in keys.filter(|(_, key)| key.is_unused) {
                 entries.remove_key(namespace, id, &key.key);
             }
             Ok(())

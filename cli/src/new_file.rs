@@ -3,7 +3,6 @@
 //! any signal or, after a crash, by the next command that writes to the folder. A file with the only copy of its data
 //! has a temporary name that no command removes.
 
-use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -70,6 +69,7 @@ impl NewFile {
     /// Gives the file its name, and replaces the file that had it.
     pub(crate) fn replace(self, path: &Path) -> io::Result<()> {
         self.file.sync_all()?;
+        let _signals = interrupt::defer_signals().ok(); // one between two names would leave the file
         let temporary = match self.temporary {
             Some(temporary) => temporary,
             None => match link(&self.file, path) {
@@ -81,13 +81,17 @@ impl NewFile {
         sync_folder_of(path)
     }
 
+    /// From now on, a signal does not remove the file.
+    pub(crate) fn keep_at_signal(&self) {
+        if let (Some(temporary), Ok(signals)) = (&self.temporary, interrupt::defer_signals()) {
+            signals.keep_at_signal(temporary);
+        }
+    }
+
     /// As [`replace`](Self::replace), of a file with a temporary name. If it cannot get its name, it keeps the
     /// temporary one, which is returned with the error.
     pub(crate) fn replace_or_keep(self, path: &Path) -> Result<(), (io::Error, Option<PathBuf>)> {
         let Some(temporary) = self.temporary else { return Err((ErrorKind::Unsupported.into(), None)) };
-        if let Ok(signals) = interrupt::defer_signals() {
-            signals.remove_nothing(); // the data is complete
-        }
         let failed = match self.file.sync_all() {
             Ok(()) => temporary.persist(path).err().map(|failed| (failed.error, failed.path)),
             Err(error) => {
@@ -143,9 +147,10 @@ pub(crate) fn numbered_temporary_name(number: u64) -> String {
     format!("{TEMPORARY}{:08x}{:08x}", std::process::id(), number & u64::from(u32::MAX))
 }
 
-fn is_temporary_name(name: &OsStr) -> bool {
-    let random = name.to_str().and_then(|name| name.strip_prefix(TEMPORARY));
-    random.is_some_and(|random| random.len() == RANDOM_LEN && random.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+#[cfg(unix)]
+pub(crate) fn is_temporary_name(name: &[u8]) -> bool {
+    let random = name.strip_prefix(TEMPORARY.as_bytes());
+    random.is_some_and(|random| random.len() == RANDOM_LEN && random.iter().all(u8::is_ascii_alphanumeric))
 }
 
 /// A nameless file that can get a name; `None` if the system does not support it, or the folder is not writable.
@@ -206,24 +211,40 @@ fn temporary_name(file: &File, folder: &Path) -> io::Result<TempPath> {
 /// Removes the temporary files of killed programs.
 #[cfg(unix)]
 fn remove_dead(folder: &Path) {
-    use std::os::unix::fs::OpenOptionsExt;
+    use rustix::fs::{CWD, Mode, OFlags, openat};
 
-    use rustix::fs::{FlockOperation, OFlags, flock};
-
-    let Ok(entries) = fs::read_dir(folder) else { return };
-    for entry in entries.flatten().filter(|entry| is_temporary_name(&entry.file_name())) {
-        let Ok(flags) = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().try_into() else { return };
-        let Ok(file) = File::options().write(true).custom_flags(flags).open(entry.path()) else { continue };
-        let is_own_file = file.metadata().is_ok_and(|found| found.is_file() && is_own(&found));
-        if is_own_file && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            let _ = fs::remove_file(entry.path());
-        }
+    if let Ok(folder) = openat(CWD, folder, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
+        remove_dead_in(std::os::fd::AsFd::as_fd(&folder));
     }
 }
 
+/// Removes the temporary files and links of killed programs. A link has no lock: its program, if it is alive, makes
+/// another one.
 #[cfg(unix)]
-fn is_own(file: &fs::Metadata) -> bool {
-    std::os::unix::fs::MetadataExt::uid(file) == rustix::process::geteuid().as_raw()
+pub(crate) fn remove_dead_in(folder: std::os::fd::BorrowedFd<'_>) {
+    use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, Stat};
+    use rustix::fs::{flock, fstat, openat, statat, unlinkat};
+
+    let user = rustix::process::geteuid().as_raw();
+    let is_own = |found: rustix::io::Result<Stat>, kind| {
+        found.is_ok_and(|found| found.st_uid == user && FileType::from_raw_mode(found.st_mode) == kind)
+    };
+    let Ok(entries) = Dir::read_from(folder) else { return };
+    for entry in entries.flatten().filter(|entry| is_temporary_name(entry.file_name().to_bytes())) {
+        let name = entry.file_name();
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = openat(folder, name, flags, Mode::empty());
+        let is_dead = match &file {
+            Ok(file) => {
+                is_own(fstat(file), FileType::RegularFile)
+                    && flock(file, FlockOperation::NonBlockingLockExclusive).is_ok()
+            }
+            Err(_) => is_own(statat(folder, name, AtFlags::SYMLINK_NOFOLLOW), FileType::Symlink),
+        };
+        if is_dead {
+            let _ = unlinkat(folder, name, AtFlags::empty()); // while it is locked
+        }
+    }
 }
 
 /// Locks a new file for the lifetime of this process, so that [`remove_dead`] keeps it. Returns `false` if it was

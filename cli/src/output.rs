@@ -58,6 +58,13 @@ impl Output {
         })
     }
 
+    /// From now on, a signal leaves the file of an output that was opened with [`open_once`](Self::open_once).
+    pub(crate) fn keep_at_signal(&self) {
+        if let Self::File { file, is_only_copy: true, .. } = self {
+            file.keep_at_signal();
+        }
+    }
+
     /// Rejects a path at which no file can be created.
     pub(crate) fn check(path: &Path, in_use: &InUse) -> Result<(), Failure> {
         match fs::symlink_metadata(path) {

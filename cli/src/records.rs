@@ -108,6 +108,7 @@ pub(crate) fn take(
     let (keys, kept) = keys_of(options, id, key)?;
     let output = Output::open_once(output)?;
     let (mut reader, key) = with_each(&keys, |key| store.take_record(id, key))?;
+    output.keep_at_signal();
     let len = reader.len()?;
     write_out(options, reader, len, output, to_file)?;
     forget(kept, id, key)

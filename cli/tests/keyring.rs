@@ -72,6 +72,20 @@ fn files_are_stored_under_their_names() {
     assert_eq!(world.ok(&with(&["retrieve", "--id", "a"]), ""), "one");
 }
 
+/// The first file is stored when stdout fails.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_failed_reply_leaves_no_key_without_a_record() {
+    let world = world();
+    for name in ["a", "b", "c"] {
+        world.write(name, DATA);
+    }
+    let full = ["sh", "-c", "exec \"$@\" > /dev/full", "sh"];
+    failure(&feed(&mut world.through(&full, &with(&["--json", "store", "a", "b", "c"])), b""), 14);
+    assert_eq!(world.ok(&with(&["keyring", "list"]), ""), "a\n");
+    assert_eq!(world.ok(&with(&["retrieve", "--id", "a"]), ""), DATA);
+}
+
 /// The key of a record that exists must survive a second store of its id.
 #[test]
 fn a_second_store_keeps_the_first_key() {

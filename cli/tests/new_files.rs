@@ -164,7 +164,7 @@ fn files_left_by_a_crash_are_removed() {
     let locked = File::open(world.path(&alive)).unwrap();
     locked.lock().unwrap();
     world.ok(&["retrieve", "--id", ID, "--key-file", "key", "-o", "copy"], "");
-    assert!(!world.exists(&dead));
+    assert!(!world.exists(&dead) && world.path(&link).symlink_metadata().is_err());
     assert!(world.exists(&alive) && world.exists(&folder));
     assert_eq!(world.read("precious"), b"precious");
     drop(locked);

@@ -127,6 +127,34 @@ fn data_in_a_folder_that_becomes_read_only_remains() {
     assert_eq!(world.read(kept), DATA.as_bytes());
 }
 
+/// No signal removes more than a kill does.
+#[cfg(target_os = "linux")]
+#[test]
+fn data_that_is_written_when_a_signal_comes_remains() {
+    use std::fs;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Stdio;
+
+    use rustix::process::{Pid, Signal, kill_process};
+
+    for signal in [Signal::INT, Signal::TERM, Signal::KILL] {
+        let world = World::new();
+        world.ok(&["store", "--id", ID, "--key-out", "key"], DATA.repeat(1000));
+        let mut take = world.command(&["take", "--id", ID, "--key-file", "key", "-o", "copy"]);
+        world.preload(&mut take);
+        let mut child = take.env("HOLD_WRITES", "").stdin(Stdio::null()).spawn().unwrap();
+        let written = || {
+            let name = world.names().into_iter().find(|name| name.starts_with("strongroom-taken-"))?;
+            Some(fs::read(world.path(&name)).unwrap()).filter(|data| !data.is_empty())
+        };
+        let before = wait_for(written);
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        assert_eq!(child.wait_within(DEADLINE).signal(), Some(signal.as_raw()));
+        assert!(written().is_some_and(|data| data == before), "{signal:?}");
+        world.fail(1, &["retrieve", "--id", ID, "--key-file", "key"], "");
+    }
+}
+
 /// The data cannot be retrieved again, so a terminal shows all of it.
 #[cfg(target_os = "linux")]
 #[test]

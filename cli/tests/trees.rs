@@ -607,13 +607,22 @@ fn a_file_with_too_many_keys_fails_alone() {
         assert!(stderr.contains(&format!("failed: {name}: the keyring has 255 keys of this id")), "{stderr}");
     }
     assert_eq!(world.ok(&["retrieve", "--id", "project/full"], ""), "data");
+    // The manifest.
+    add_keys(&world, "project/", 254);
+    write_old(&world, "tree/newest", "changed");
+    let (_, stderr) = outcome(&world, 19, &STORE);
+    let named = "error: the manifest, whose id is the prefix with a slash at its end: the keyring has 255 keys";
+    assert!(stderr.contains(named), "{stderr}");
+    assert_eq!(world.ok(&["retrieve", "--id", "project/newest"], ""), "changed");
     // The way out that the page about keyrings describes.
-    world.ok(&["delete", "--id", "project/full"], "");
-    assert_eq!(key_count(&world, "project/full"), 254);
-    for name in ["full", "new"] {
+    for name in ["", "full"] {
+        world.ok(&["delete", "--id", &format!("project/{name}")], "");
+        assert_eq!(key_count(&world, &format!("project/{name}")), 254);
+    }
+    for name in ["", "full", "new"] {
         world.ok(&["keyring", "remove", "--id", &format!("project/{name}"), "--yes"], "");
     }
-    assert_eq!(numbers(&world, &STORE)["stored"], 2);
+    assert_eq!(numbers(&world, &STORE)["stored"], 5); // with those that are compared
     assert_eq!(world.ok(&["retrieve", "--id", "project/full"], ""), "changed");
 
     // Files without a tree: those before it are stored.
@@ -642,6 +651,44 @@ fn runs_into_a_full_store_leave_no_keys() {
     let message = failure(&output, 13);
     assert_eq!(message.matches("the storage is full").count(), 3, "{message}");
     assert_eq!(world.ok(&["keyring", "list"], ""), "");
+}
+
+/// Where files cannot be nameless, they have temporary names. A signal removes those of all workers, and the next run
+/// those of a killed one; none is stored.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_interrupted_restore_leaves_no_plaintext() {
+    use std::os::unix::process::ExitStatusExt;
+
+    use rustix::process::{Pid, Signal, kill_process};
+
+    let world = world();
+    for folder in ["a", "b"] {
+        fs::create_dir(world.path("tree").join(folder)).unwrap();
+        write_old(&world, &format!("tree/{folder}/file"), [7; 300_000]); // not in a batch with others
+    }
+    numbers(&world, &STORE);
+    let unfinished = || {
+        let names = ["a", "b"].into_iter().flat_map(|folder| fs::read_dir(world.path("copy").join(folder))).flatten();
+        let names = names.map(Result::unwrap).filter(|name| name.metadata().is_ok_and(|metadata| metadata.len() > 0));
+        names.filter(|name| name.file_name().as_bytes().starts_with(b".strongroom-unfinished-")).count()
+    };
+    for (signal, left) in [(Signal::INT, 0), (Signal::TERM, 0), (Signal::KILL, 2)] {
+        let mut restore = world.command(&RETRIEVE);
+        world.preload(&mut restore);
+        let mut child = restore.env("NO_TMPFILE", "").env("HOLD_WRITES", "").stdout(Stdio::null()).spawn().unwrap();
+        wait::wait_for(|| (unfinished() == 2).then_some(()));
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        assert_eq!(child.wait_within(DEADLINE).signal(), Some(signal.as_raw()));
+        assert_eq!(unfinished(), left, "{signal:?}");
+    }
+    let (stdout, stderr) = outcome(&world, 0, &["store", "--recursive", "--id-prefix", "other", "copy"]);
+    assert!(stdout.starts_with("stored: 0\n"), "{stdout}");
+    assert_eq!(stderr.matches(": it is an unfinished file of a command").count(), 2, "{stderr}");
+    let mut restore = world.command(&RETRIEVE);
+    world.preload(&mut restore);
+    assert!(feed(restore.env("NO_TMPFILE", ""), b"").status.success());
+    assert_eq!(describe(&world.path("copy")), describe(&world.path("tree")));
 }
 
 /// Only the owner of a file may replace it in a folder with the sticky bit.

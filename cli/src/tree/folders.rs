@@ -14,6 +14,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::manifest::{Entry, Kind, Modified, PERMISSIONS, split};
+use crate::interrupt::defer_signals;
 use crate::new_file::{numbered_temporary_name, path_of_nameless};
 
 /// The folder of a tree.
@@ -138,32 +139,39 @@ impl<'f> NewFile<'f> {
         {
             return Ok(Self { folder, file, temporary: None });
         }
-        let (file, name) = with_temporary_name(|name| {
-            openat(folder, name, OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC, PRIVATE)
-        })?;
-        lock(&file);
-        Ok(Self { folder, file: file.into(), temporary: Some(name) })
+        loop {
+            let for_cleanup = folder.try_clone_to_owned()?;
+            let signals = defer_signals()?;
+            let (file, name) = with_temporary_name(|name| {
+                openat(folder, name, OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC, PRIVATE)
+            })?;
+            signals.remove_in_at_signal(for_cleanup, &name);
+            lock(&file);
+            if statat(folder, name.as_str(), AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+                return Ok(Self { folder, file: file.into(), temporary: Some(name) });
+            }
+            keep_at_signal(&name); // another program has removed it before the lock
+        }
     }
 
     /// Gives the file its mode, its time and its name. A file with this name is replaced.
     pub(super) fn finish(mut self, name: &[u8], mode: u32, modified: Option<Modified>) -> io::Result<()> {
         finish(&self.file, mode, modified)?;
-        if self.temporary.is_none() {
-            let path = path_of_nameless(&self.file);
-            let link = |name: &[u8]| linkat(CWD, path.as_path(), self.folder, name, AtFlags::SYMLINK_FOLLOW);
-            match link(name) {
-                Err(Errno::EXIST) => {}
-                outcome => return Ok(outcome?),
-            }
-            lock(&self.file);
-            let ((), temporary) = with_temporary_name(|name| link(name.as_bytes()))?;
-            self.temporary = Some(temporary);
-        }
         if let Some(temporary) = &self.temporary {
             renameat(self.folder, temporary.as_str(), self.folder, name)?;
+            keep_at_signal(temporary);
+            self.temporary = None;
+            return Ok(());
         }
-        self.temporary = None;
-        Ok(())
+        let path = path_of_nameless(&self.file);
+        let link = |name: &[u8]| linkat(CWD, path.as_path(), self.folder, name, AtFlags::SYMLINK_FOLLOW);
+        match link(name) {
+            Err(Errno::EXIST) => {
+                lock(&self.file);
+                replace(self.folder, name, |name| link(name.as_bytes()))
+            }
+            outcome => Ok(outcome?),
+        }
     }
 }
 
@@ -171,7 +179,15 @@ impl Drop for NewFile<'_> {
     fn drop(&mut self) {
         if let Some(temporary) = &self.temporary {
             let _ = unlinkat(self.folder, temporary.as_str(), AtFlags::empty());
+            keep_at_signal(temporary);
         }
+    }
+}
+
+/// From now on, a signal does not remove this temporary name.
+fn keep_at_signal(temporary: &str) {
+    if let Ok(signals) = defer_signals() {
+        signals.keep_at_signal(temporary.as_ref());
     }
 }
 
@@ -180,15 +196,30 @@ const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
 /// Makes a link, which replaces another one.
 pub(super) fn make_link(folder: BorrowedFd<'_>, name: &[u8], target: &[u8], modified: Modified) -> io::Result<()> {
     match symlinkat(target, folder, name) {
-        Err(Errno::EXIST) => {
-            let ((), temporary) = with_temporary_name(|name| symlinkat(target, folder, name))?;
-            renameat(folder, temporary.as_str(), folder, name).inspect_err(|_| {
-                let _ = unlinkat(folder, temporary.as_str(), AtFlags::empty());
-            })?;
-        }
+        Err(Errno::EXIST) => replace(folder, name, |name| symlinkat(target, folder, name))?,
         outcome => outcome?,
     }
     Ok(utimensat(folder, name, &times(Some(modified)), AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+/// Replaces `name` with what `make` makes under a temporary name.
+fn replace(
+    folder: BorrowedFd<'_>,
+    name: &[u8],
+    mut make: impl FnMut(&str) -> rustix::io::Result<()>,
+) -> io::Result<()> {
+    let _signals = defer_signals().ok(); // one between the two names would leave the temporary one
+    loop {
+        let ((), temporary) = with_temporary_name(&mut make)?;
+        match renameat(folder, temporary.as_str(), folder, name) {
+            Err(Errno::NOENT) => {} // another program has removed it, as that of a killed one
+            Err(error) => {
+                let _ = unlinkat(folder, temporary.as_str(), AtFlags::empty());
+                return Err(error.into());
+            }
+            Ok(()) => return Ok(()),
+        }
+    }
 }
 
 /// Keeps the file from the programs that remove the temporary files of killed ones.

@@ -15,6 +15,7 @@ use crate::args::Options;
 use crate::failure::Failure;
 use crate::in_use::InUse;
 use crate::kept_keys::{KeptKeys, with_each};
+use crate::new_file::remove_dead_in;
 use crate::open;
 use crate::progress::progress_bar;
 use crate::reply::reply;
@@ -47,6 +48,12 @@ pub(crate) fn restore(options: &Options, tree: &TreeOptions, to: &Path, in_use: 
         match root.make_folder(path).map_err(Failure::io("cannot make the folder")) {
             Ok(()) => made.push((path, entry)),
             Err(failure) => problems.add(path, failure, &bar),
+        }
+    }
+    // Before the workers make temporary files.
+    for path in std::iter::once(&[][..]).chain(made.iter().map(|(path, _)| path.as_slice())) {
+        if let Ok(folder) = root.folder(path) {
+            remove_dead_in(folder.as_fd());
         }
     }
     let used = in_use.identities();

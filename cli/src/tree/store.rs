@@ -54,7 +54,7 @@ pub(crate) fn store(
         return Err(Failure::argument("there is a tree under this prefix whose key the keyring does not have"));
     }
     // Before a key or a record is stored.
-    Limits::FORMAT.check(planned(&found, old.as_ref(), mirror && problems.failed() == 0))?;
+    Limits::FORMAT.check(planned(&found, old.as_ref(), mirror))?;
     let unwritten = Unwritten::default();
     let storing = Storing {
         folder: &root,
@@ -73,7 +73,7 @@ pub(crate) fn store(
         written: Instant::now(),
     };
     let (counts, problems) = storing.run(&found, old.as_ref(), mirror)?;
-    let Counts { stored, replaced, unchanged, removed, bytes } = counts;
+    let Counts { stored, replaced, unchanged, removed, bytes, without_manifest } = counts;
     let failed = problems.failed();
     let text = format!(
         "stored: {stored}\nreplaced: {replaced}\nunchanged: {unchanged}\nremoved: {removed}\nfailed: {failed}\nbytes: {bytes}"
@@ -83,8 +83,15 @@ pub(crate) fn store(
         "bytes": bytes,
     });
     reply(options, &object, &text)?;
-    problems.outcome(if mirror { "stored, and nothing was removed" } else { "stored" })
+    problems.outcome(match mirror {
+        _ if without_manifest => WITHOUT_MANIFEST,
+        true => "stored, and nothing was removed",
+        false => "stored",
+    })
 }
+
+const WITHOUT_MANIFEST: &str = "stored (and nothing was removed, nor the manifest written: the tree has too many \
+                                files until --mirror removes those that are gone)";
 
 /// The new manifest's entries: those that are gone from the folder remain, unless `mirror` removes them.
 fn planned<'p>(
@@ -108,6 +115,8 @@ struct Counts {
     removed: usize,
     /// The bytes of the files that were stored or replaced.
     bytes: u64,
+    /// The manifest would exceed the limits: a failure keeps `--mirror` from removing its entries.
+    without_manifest: bool,
 }
 
 struct Storing<'r> {
@@ -167,8 +176,11 @@ impl<'r> Storing<'r> {
         let absent = if mirror && self.problems.failed() == 0 { self.absent(found) } else { Vec::new() };
         self.manifest.remove_orphans();
         if old.is_none_or(|old| *old != self.manifest) {
-            let document = self.manifest.to_document(self.limits)?;
-            self.write_manifest(&document.ok_or_else(too_many)?)?;
+            match self.manifest.to_document(self.limits)? {
+                Some(document) => self.write_manifest(&document)?,
+                None if self.problems.failed() > 0 => self.counts.without_manifest = true,
+                None => return Err(too_many()),
+            }
         }
         self.remove(absent)
     }
@@ -350,7 +362,11 @@ impl<'r> Storing<'r> {
         let id = self.ids.manifest();
         let (earlier, key) = (self.kept.newest_first(id), RecordKey::generate()?);
         self.unwritten.add(id, &key);
-        self.kept.update(|entries, namespace| entries.insert(namespace, id, &key))?;
+        let of_manifest = |error: Error| {
+            let text = format!("the manifest, whose id is the prefix with a slash at its end: {error}");
+            Error::InvalidArgument(text.into())
+        };
+        self.kept.update(|entries, namespace| entries.insert(namespace, id, &key).map_err(of_manifest))?;
         let options = self.write_options.key(&key);
         let write = |outcome: Result<RecordKey, Error>| {
             self.unwritten.note(id, &outcome);
@@ -562,6 +578,24 @@ mod tests {
         let keys = ["tree/", "tree/4", "tree/5", "tree/6"].map(|id| (id.to_owned(), 1));
         assert_eq!(world.keys(), keys);
         assert_eq!(world.manifest().unwrap().entries.len(), 3);
+    }
+
+    #[test]
+    fn a_failure_may_leave_a_mirror_without_its_manifest() {
+        let world = World::new();
+        world.write(&["1", "2", "3"], "data");
+        world.run(&["1", "2", "3"], false, Limits::FORMAT).unwrap();
+        world.remove(&["1", "2", "3"]);
+        world.write(&["4", "5", "6"], "data");
+        let limits = Limits { entries: 3, ..Limits::FORMAT };
+        let counts = world.run_after(|_| world.remove(&["6"]), &["4", "5", "6"], true, limits).unwrap();
+        assert_eq!((counts.stored, counts.removed, counts.without_manifest), (2, 0, true));
+        let ids = ["tree/", "tree/1", "tree/2", "tree/3", "tree/4", "tree/5"];
+        assert_eq!(world.keys(), ids.map(|id| (id.to_owned(), 1)));
+        // The same command continues it.
+        let counts = world.run(&["4", "5"], true, limits).unwrap();
+        assert_eq!((counts.stored, counts.removed, counts.without_manifest), (2, 3, false));
+        assert_eq!(world.manifest().unwrap().entries.len(), 2);
     }
 
     #[test]

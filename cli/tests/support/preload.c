@@ -1,7 +1,8 @@
 /* Preloaded before the C library (LD_PRELOAD), it lets tests observe file system calls, make them fail, and set the
    clock.
 
-   NO_TMPFILE      files without a name cannot be made
+   NO_TMPFILE      files without a name cannot be made, or cannot get one
+   HOLD_WRITES     a write of 1000 bytes or more to a file writes half of them, and does not return
    FOLDER_FSYNC    the error number of fsync on a folder
    FSYNC_LOG       the file that lists the folders with a successful fsync
    CLOCK_OFFSET    the file with the seconds to add to the clock, 8 bytes (little-endian), which may change at any time */
@@ -15,6 +16,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -33,6 +35,30 @@ int open64(const char *path, int flags, ...) {
         return -1;
     }
     return next(path, flags, mode);
+}
+
+/* The program's check of the path under which a file gets its name. */
+int statx(int folder, const char *restrict path, int flags, unsigned mask, struct statx *restrict found) {
+    static int (*next)(int, const char *, int, unsigned, struct statx *);
+    if (!next)
+        next = (int (*)(int, const char *, int, unsigned, struct statx *))dlsym(RTLD_NEXT, "statx");
+    if (path && !strncmp(path, "/proc/self/fd/", 14) && getenv("NO_TMPFILE")) {
+        errno = ENOENT;
+        return -1;
+    }
+    return next(folder, path, flags, mask, found);
+}
+
+ssize_t write(int file, const void *data, size_t len) {
+    static ssize_t (*next)(int, const void *, size_t);
+    if (!next)
+        next = (ssize_t (*)(int, const void *, size_t))dlsym(RTLD_NEXT, "write");
+    struct stat found;
+    if (len < 1000 || !getenv("HOLD_WRITES") || fstat(file, &found) || !S_ISREG(found.st_mode))
+        return next(file, data, len);
+    next(file, data, len / 2);
+    for (;;)
+        pause();
 }
 
 int fsync(int file) {
