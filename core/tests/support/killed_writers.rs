@@ -119,9 +119,10 @@ pub(crate) fn check(test: &str, open: impl Fn(&str) -> Strongroom) {
             };
             assert!(allowed.contains(&found), "{id} {step}: {found:?}");
         }
-        // Records that a `take` has claimed are counted, too.
+        // Records that a `take` has claimed are counted, too, and a server may end the last statements of a killed client
+        // only now.
         let stats = store.stats().unwrap();
-        assert!((records..=records + u64::from(WRITERS)).contains(&stats.records), "{records} {stats:?}");
+        assert!(stats.records.abs_diff(records) <= u64::from(WRITERS), "{records} {stats:?}");
         let report = store.verify(&VerifyOptions::new(), |_| ControlFlow::Continue(())).unwrap();
         assert!(report.is_clean(), "{report:?}");
         store.maintain().unwrap();
