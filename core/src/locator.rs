@@ -22,6 +22,9 @@ pub const LOCATOR_LEN: usize = 32;
 pub struct Locator([u8; LOCATOR_LEN]);
 
 impl Locator {
+    /// The greatest locator. No record is behind it.
+    pub(crate) const LAST: Self = Self([u8::MAX; LOCATOR_LEN]);
+
     /// The locator with these bytes, as a storage lists them.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; LOCATOR_LEN]) -> Self {

@@ -87,6 +87,9 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
 
     /// Writes many new records in one transaction.
     ///
+    /// A storage that repeats a request may take the head of one of them for proof that all are written. A caller whose
+    /// records may be stored there already under the same heads, such as a copy, reads back what it wrote.
+    ///
     /// # Errors
     ///
     /// [`Error::AlreadyExists`] if one of them exists, or two have the same locator; [`Error::Unsupported`] from a
@@ -95,7 +98,8 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
 
     /// Writes many records independently, and returns the outcomes of [`put`](Self::put) in the same order. A storage
     /// may write them in one transaction, or stop after an error of the storage itself, which all later ones then have,
-    /// too. The default implementation writes them one by one.
+    /// too. It may write new ones with [`create_many`](Self::create_many): then a copy must read back what it wrote, as
+    /// there. The default implementation writes them one by one.
     fn put_each(&self, records: &[(Locator, &[u8], PutMode)]) -> Vec<Result<(), Error>> {
         records.iter().map(|(locator, record, mode)| self.put(locator, record, *mode)).collect()
     }
@@ -190,8 +194,9 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// At most `limit` records after `after`, in the order of their locators. The pages are not one snapshot: a record
     /// that exists throughout is listed once; one that is created or removed between them may be missing.
     ///
-    /// A page is empty only behind the last record. A storage that can notice that damage hides records from its lists
-    /// fails there, which may take as long as a list of all records.
+    /// A page is empty only behind the last record. The list behind the greatest locator, of 32 bytes 255, asks whether
+    /// lists are complete: there a storage fails if it can notice that damage hides records from its lists. That may take
+    /// as long as a list of all records.
     ///
     /// # Errors
     ///
@@ -339,6 +344,11 @@ pub(crate) fn next_page(storage: &dyn Storage, after: Option<&Locator>, limit: u
     let is_in_order =
         after.into_iter().chain(page.iter().map(|entry| &entry.locator)).is_sorted_by(|one, next| one < next);
     if is_in_order { Ok(page) } else { Err(Error::Corrupt) }
+}
+
+/// Fails if the storage notices that damage hides records from its lists.
+pub(crate) fn check_lists(storage: &dyn Storage) -> Result<(), Error> {
+    next_page(storage, Some(&Locator::LAST), 1).map(drop)
 }
 
 /// The next step of a search for damage, with the same rule as [`next_page`].

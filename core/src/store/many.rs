@@ -76,9 +76,8 @@ impl Store {
             None => Ok(()),
             Some((refused, error @ (Error::AlreadyExists | Error::IndexKeyMismatch))) => {
                 // `settle` has removed the refused one.
-                for (_, (address, head)) in heads().filter(|(n, _)| *n != refused) {
-                    self.withdraw(address, &head)?;
-                }
+                let others = heads().filter(|(n, _)| *n != refused);
+                others.fold(Ok(()), |outcome, (_, (address, head))| outcome.and(self.withdraw(address, &head)))?;
                 Err(error)
             }
             Some((_, error)) => Err(error),

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::locator::{LOCATOR_LEN, Locator, LocatorKey};
 use crate::record::is_id;
 use crate::settings::Settings;
-use crate::storage::{self, Entry, Head, Info, Storage, next_page};
+use crate::storage::{self, Entry, Head, Info, Storage, check_lists};
 use crate::util::clock::Clock;
 use crate::util::interrupt::{is_interrupted, was_interrupted};
 
@@ -252,14 +252,9 @@ impl Store {
             found.extend(old);
             match page.last() {
                 Some(last) if found.len() - before == page.len() && found.len() < limit => after = last.locator,
-                _ => break,
+                _ => return Ok(Some(found)),
             }
         }
-        if found.len() < limit {
-            // The end of the list, where a storage reports that it lacks records.
-            next_page(&*self.storage, Some(&Locator::from_bytes([u8::MAX; LOCATOR_LEN])), 1)?;
-        }
-        Ok(Some(found))
     }
 
     /// Ends the rotation, unless records remain.
@@ -269,7 +264,7 @@ impl Store {
             Some(remaining) if !remaining.is_empty() => {
                 return Err(Error::InvalidArgument("records remain under the previous index key".into()));
             }
-            Some(_) => {}
+            Some(_) => check_lists(&*self.storage)?, // no key would open the records that damage hides
         }
         let document = self.storage.settings()?.ok_or(Error::Corrupt)?;
         let settings = Settings::decode(&document).map_err(|_| Error::Corrupt)?;

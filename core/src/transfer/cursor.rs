@@ -81,18 +81,15 @@ impl<'s> Cursor<'s> {
     /// a few damaged neighbours, and by halving the last one.
     fn skip(&mut self) -> Result<(), Error> {
         let start = self.after.map_or(0, |after| place(&after));
-        // Each probe behind the last readable record takes long if it shows that the list lacks records.
-        let steps = if self.is_readable(u64::MAX)? { STEPS } else { 1 };
         let mut bad = start;
         let mut good = loop {
-            let probe = bad.saturating_add(1 + (bad - start) / steps);
+            let probe = bad.saturating_add(1 + (bad - start) / STEPS);
             if self.is_readable(probe)? {
                 break probe;
             }
             if probe == u64::MAX {
-                // Nothing is readable up to the end, or the list lacks records at unknown places.
-                self.ended = true;
-                self.damage.get_or_insert_default().push(at(probe));
+                self.ended = true; // even the end cannot be read
+                self.damage.get_or_insert_default().push(unknown_place());
                 return Ok(());
             }
             bad = probe;
@@ -117,6 +114,11 @@ impl<'s> Cursor<'s> {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Stands for records at unknown places.
+pub(super) fn unknown_place() -> Locator {
+    at(u64::MAX)
 }
 
 fn place(locator: &Locator) -> u64 {

@@ -22,10 +22,10 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::locator::Locator;
 use crate::settings::Settings;
-use crate::storage::Storage;
+use crate::storage::{self, Storage, check_lists};
 use crate::util::interrupt::{self, Cancellation};
 use crate::util::threads;
-use check::SourceCheck;
+use check::{SourceCheck, at_destination};
 #[cfg(any(feature = "postgres", feature = "remote", feature = "sqlite"))]
 pub use locations::copy;
 use range::Range;
@@ -174,7 +174,7 @@ fn copy_with(
     let mut next = Pass { workers, delete: false, mode };
     let (mut copied, mut unchanged) = (Copied::default(), None);
     for _ in 0..ATTEMPTS {
-        prepare::destination(&**to, &settings)?;
+        prepare::destination(&**to, &settings).map_err(at_destination)?;
         let extra = pass(from, to, &settings, next, &mut copied, progress)?;
         // A repeated pass finds unchanged what the first one has copied.
         copied.unchanged = *unchanged.get_or_insert(copied.unchanged);
@@ -248,6 +248,12 @@ fn pass(
     let mut extra = false;
     for ranges in [before, after].into_iter().filter(|ranges| !ranges.is_empty()) {
         extra |= pass_ranges(from, to, &ranges, pass, copied, progress)?;
+    }
+    if !pass.delete {
+        match check_lists(&**from) {
+            Err(storage::Error::Corrupt) => copied.damaged.push(cursor::unknown_place()),
+            checked => checked?,
+        }
     }
     // Several ranges may end with the same damage.
     copied.damaged.sort_unstable();

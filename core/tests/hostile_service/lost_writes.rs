@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -115,6 +115,61 @@ fn a_refused_batch_has_been_written_if_one_of_its_records_is_there() {
         };
         assert_eq!(outcome, expected, "lost: {is_lost}, there: {there:?}");
     }
+}
+
+/// A large batch has too many records for a call. After a lost answer, any of them may tell the outcome.
+#[test]
+fn a_refused_batch_takes_few_requests_unless_an_answer_was_lost() {
+    let locators: Vec<_> = (1..=100).map(|byte| Locator::from_bytes([byte; 32])).collect();
+    for (is_lost, last, expected, most_lookups) in
+        [(false, There::Other, "refused", 4), (true, There::Other, "unknown", 100), (true, There::Own, "done", 100)]
+    {
+        let (is_first, lookups) = (AtomicBool::new(is_lost), Arc::new(AtomicUsize::new(0)));
+        let (seen, last_locator) = (Arc::clone(&lookups), locators[99].to_hex());
+        let storage = open(move |request, stream| match request.starts_with("post") {
+            true if is_first.swap(false, Ordering::Relaxed) => Err(ErrorKind::Other.into()),
+            true => send_whole(stream, ALREADY_EXISTS, b""),
+            false => {
+                seen.fetch_add(1, Ordering::Relaxed);
+                show(if request.contains(&last_locator) { last } else { There::Other }, request, stream)
+            }
+        });
+        let records: Vec<_> = locators.iter().map(|locator| (*locator, &[1; 100][..])).collect();
+        let outcome = match in_time(move || storage.create_many(&records)) {
+            Ok(()) => "done",
+            Err(Error::AlreadyExists) => "refused",
+            Err(Error::Indeterminate(_)) => "unknown",
+            Err(error) => panic!("{error:?}"),
+        };
+        assert_eq!(outcome, expected, "lost: {is_lost}, the last one: {last:?}");
+        let lookups = lookups.load(Ordering::Relaxed);
+        assert!(lookups <= most_lookups, "lost: {is_lost}, the last one: {last:?}: {lookups}");
+    }
+}
+
+/// A damaged record shows no version. Only a write in any case needs none.
+#[test]
+fn a_damaged_record_is_overwritten_by_an_upload() {
+    let damaged = || {
+        open(|request, stream| match request.starts_with("put") {
+            true => send_whole(stream, "204 No Content", b""),
+            false => send_whole(stream, DAMAGED, b""),
+        })
+    };
+    for mode in [PutMode::Create, PutMode::ReplaceIf(head())] {
+        let storage = damaged();
+        let refused = in_time(move || storage.upload(&locator(), mode).map(drop));
+        assert!(matches!(refused, Err(Error::Corrupt)), "{mode:?}: {refused:?}");
+    }
+    let storage = damaged();
+    let closed = in_time(move || {
+        let mut upload = Arc::clone(&storage).upload(&locator(), PutMode::Overwrite).unwrap();
+        upload.write(&[1; 100]).unwrap();
+        upload.commit().unwrap();
+        storage.close().unwrap();
+        storage.upload(&locator(), PutMode::Overwrite).map(drop)
+    });
+    assert!(matches!(closed, Err(Error::Closed)), "{closed:?}");
 }
 
 /// A damaged record shows no version, so that only one request removes it, whatever its outcome.

@@ -307,6 +307,41 @@ fn connections_that_end_while_idle_are_replaced() {
     }
 }
 
+/// Such a row shows no version that could be replaced: it is overwritten, by records of each length.
+#[test]
+fn a_row_without_a_readable_head_or_length_is_restored() {
+    let (server, schema) = (Postgres::shared(), &unique("headless"));
+    let storage = Arc::new(PostgresStorage::open(&config(&server.url(schema))).unwrap());
+    let copy = MemoryStorage::new();
+    let record = |len| [[1, 1, 0, 0].to_vec(), vec![0; 64], pattern(len)].concat();
+    let mut records = Vec::new();
+    for damage in ["head = 'x'", "len = -1", "len = 5"] {
+        for len in [100, 500_000, 3_000_000] {
+            let (locator, record) = (Locator::from_bytes([records.len() as u8; 32]), record(len));
+            storage.put(&locator, &record, PutMode::Create).unwrap();
+            copy.put(&locator, &record, PutMode::Create).unwrap();
+            let at = format!("locator = decode('{}', 'hex')", locator.to_hex());
+            server.sql(&format!("UPDATE {schema}.records SET {damage} WHERE {at}"));
+            assert!(matches!(storage.info(&locator), Err(Error::Corrupt)), "{damage}");
+            records.push((locator, record));
+        }
+    }
+    let restored = Arc::clone(&storage).repair(&copy).unwrap().restored;
+    assert_eq!(restored, records.iter().map(|(locator, _)| *locator).collect::<Vec<_>>());
+    for (locator, record) in &records {
+        assert!(storage.get(locator).unwrap().unwrap() == *record);
+    }
+    // Without a repair, too.
+    let (locator, long) = records.last().unwrap();
+    server.sql(&format!("UPDATE {schema}.records SET head = 'x'"));
+    assert!(matches!(storage.put(locator, long, PutMode::Create), Err(Error::Corrupt)));
+    storage.put(locator, long, PutMode::Overwrite).unwrap();
+    assert!(storage.get(locator).unwrap().unwrap() == *long);
+    storage.close().unwrap();
+    let closed = Arc::clone(&storage).upload(locator, PutMode::Overwrite);
+    assert!(matches!(closed, Err(Error::Closed)), "{closed:?}");
+}
+
 #[test]
 fn damage_is_found_and_leftovers_are_removed() {
     let (server, schema) = (Postgres::shared(), &unique("damage"));

@@ -49,6 +49,27 @@ fn changes_at_the_destination_are_not_overwritten_blindly() {
     assert_equal(&from, &inner);
 }
 
+/// A destination may acknowledge a batch because another copy has written one of its records.
+#[test]
+fn acknowledged_records_that_are_not_there_are_copied_again() {
+    let (from, inner) = (memory(), memory());
+    let source = open(&from);
+    (0..20_u32).for_each(|n| store(&source, n.to_le_bytes(), 1000));
+    let (lost, was_put, losses) = (Arc::clone(&inner), AtomicBool::new(false), Arc::new(AtomicUsize::new(0)));
+    let count = Arc::clone(&losses);
+    let to = hooked(&inner, move |method, bytes| {
+        was_put.fetch_or(method == "put", Ordering::Relaxed);
+        if method == "get" && was_put.load(Ordering::Relaxed) && count.fetch_add(1, Ordering::Relaxed) < 15 {
+            lost.delete(&Locator::from_bytes(bytes.try_into().unwrap()), None)?;
+        }
+        Ok(())
+    });
+    let copied = run(&from, &to, false).unwrap();
+    assert!(copied.is_complete() && copied.records == 20, "{copied:?}");
+    assert!(losses.load(Ordering::Relaxed) >= 15);
+    assert_equal(&from, &inner);
+}
+
 #[test]
 fn an_interrupted_copy_is_resumed() {
     let from = memory();

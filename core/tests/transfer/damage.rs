@@ -70,7 +70,14 @@ fn damaged_records_are_named_and_the_rest_is_copied() {
 }
 
 #[test]
-fn records_beside_a_damaged_page_are_copied() {
+fn records_beside_damaged_pages_are_copied() {
+    // The search for the end of a gap passes over a few records that lie between two gaps.
+    for (pages, most_lost) in [(1, 0), (10, 5)] {
+        assert_beside_damaged_pages(pages, most_lost);
+    }
+}
+
+fn assert_beside_damaged_pages(pages: usize, most_lost: usize) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("from.db");
     let (from, to) = (database(folder.path(), "from.db"), memory());
@@ -79,10 +86,13 @@ fn records_beside_a_damaged_page_are_copied() {
     let all = contents(&from);
     from.close().unwrap();
     drop(from);
-    // A page from the middle of the table, with a few records.
+    // Pages of the table, with a few records each.
     let mut bytes = fs::read(&path).unwrap();
-    let page = bytes.len() / 8192 / 2 * 8192;
-    bytes[page..page + 8192].fill(0xff);
+    let page_count = bytes.len() / 8192;
+    for n in 1..=pages {
+        let page = page_count * n / (pages + 1) * 8192;
+        bytes[page..page + 8192].fill(0xff);
+    }
     fs::write(&path, bytes).unwrap();
     let from = database(folder.path(), "from.db");
     assert!(matches!(from.list(None, 3000), Err(StorageError::Corrupt)));
@@ -90,10 +100,12 @@ fn records_beside_a_damaged_page_are_copied() {
     assert!(!copied.damaged.is_empty());
     let mut intact = all;
     intact.retain(|locator, _| matches!(from.get(locator), Ok(Some(_))));
-    assert!((2900..3000).contains(&intact.len()), "{}", intact.len());
+    assert!((2700..3000).contains(&intact.len()), "{}", intact.len());
     let copied = contents(&to);
-    let lost: Vec<_> = intact.keys().filter(|locator| !copied.contains_key(locator)).collect();
-    assert!(copied == intact, "{lost:?}");
+    let before = intact.len();
+    intact.retain(|locator, _| copied.contains_key(locator));
+    assert!(before - intact.len() <= most_lost, "{pages} pages: {} lost", before - intact.len());
+    assert!(copied == intact);
 }
 
 /// Flips single bits at the beginning of the root page of the index by which a database lists its records. SQLite reads

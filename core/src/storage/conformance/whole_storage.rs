@@ -62,7 +62,9 @@ pub fn a_closed_storage_does_nothing(open: Open<'_>) {
     assert!(matches!(error(storage.get_many(&[locator(1)], u64::MAX)), Error::Closed));
     assert!(matches!(error(storage.info(&locator(1))), Error::Closed));
     assert!(matches!(error(storage.read_at(&locator(1), &head(&record), 0, &mut [0])), Error::Closed));
-    assert!(matches!(error(Arc::clone(&storage).upload(&locator(4), PutMode::Create)), Error::Closed));
+    for mode in [PutMode::Create, PutMode::Overwrite, PutMode::ReplaceIf(head(&record))] {
+        assert!(matches!(error(Arc::clone(&storage).upload(&locator(4), mode)), Error::Closed));
+    }
     assert!(matches!(error(upload.commit()), Error::Closed));
     assert!(matches!(error(storage.delete(&locator(1), None)), Error::Closed));
     assert!(matches!(error(storage.list(None, 1)), Error::Closed));

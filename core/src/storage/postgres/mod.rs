@@ -240,11 +240,8 @@ impl Storage for PostgresStorage {
     }
 
     fn upload(self: Arc<Self>, locator: &Locator, mode: PutMode) -> Result<Box<dyn Upload>, Error> {
-        match (mode, self.info(locator)?) {
-            (PutMode::Create, Some(_)) => Err(Error::AlreadyExists),
-            (PutMode::ReplaceIf(head), info) if info.is_none_or(|info| info.head != head) => Err(Error::Conflict),
-            _ => Ok(Box::new(PostgresUpload::new(self, *locator, mode)?)),
-        }
+        self.check_mode(locator, mode)?;
+        Ok(Box::new(PostgresUpload::new(self, *locator, mode)?))
     }
 
     fn delete(&self, locator: &Locator, expected: Option<&Head>) -> Result<bool, Error> {

@@ -92,14 +92,19 @@ impl Segments {
 }
 
 impl PostgresStorage {
-    pub(super) fn put_long(&self, locator: &Locator, record: &[u8], mode: PutMode) -> Result<(), Error> {
-        match (mode, self.find_info(locator)?) {
-            (PutMode::Create, Some(_)) => return Err(Error::AlreadyExists),
-            (PutMode::ReplaceIf(head), info) if info.is_none_or(|info| info.head != head) => {
-                return Err(Error::Conflict);
-            }
-            _ => {}
+    /// Fails if `mode` does not allow a write, before segments are written. A damaged record may be overwritten.
+    pub(super) fn check_mode(&self, locator: &Locator, mode: PutMode) -> Result<(), Error> {
+        self.check_usable()?;
+        let there = if mode == PutMode::Overwrite { None } else { self.find_info(locator)?.map(|info| info.head) };
+        match mode {
+            PutMode::Create if there.is_some() => Err(Error::AlreadyExists),
+            PutMode::ReplaceIf(expected) if there != Some(expected) => Err(Error::Conflict),
+            _ => Ok(()),
         }
+    }
+
+    pub(super) fn put_long(&self, locator: &Locator, record: &[u8], mode: PutMode) -> Result<(), Error> {
+        self.check_mode(locator, mode)?;
         let mut segments = Segments::new(*locator, mode)?;
         let outcome = record.chunks(SEGMENT_LEN).try_for_each(|bytes| segments.add(self, bytes));
         let outcome = outcome.and_then(|()| segments.commit(self));

@@ -1,7 +1,7 @@
 //! The client of the storage service (`docs/HTTP.md`), which sees only locators and sealed records.
 //!
 //! A call whose answer is lost is repeated if that does no harm. A record's head shows whether the record is stored
-//! already, because no two writes have the same head.
+//! already, because no two writes have the same head, except copies of one record.
 
 mod answer;
 mod upload;
@@ -36,6 +36,8 @@ const VERIFY_BYTES: u64 = 256 << 10;
 const PART_LEN: usize = 256 * 16_400;
 /// Parts that are requested in parallel.
 const PARALLEL_PARTS: usize = 2;
+/// The most heads that are compared after a refusal, if no answer was lost: a large batch has too many for a call.
+const REFUSED_HEADS: usize = 4;
 
 /// A storage service.
 ///
@@ -95,10 +97,12 @@ impl RemoteStorage {
             return Err(error);
         }
         let may_be_done = lost || matches!(error, Error::Indeterminate(_));
-        for (locator, head) in written {
+        // A proxy's repetition comes at once, when hardly any record can have been replaced.
+        let compared = if may_be_done { written.len() } else { REFUSED_HEADS };
+        for (locator, head) in written.iter().take(compared) {
             match self.info_until(locator, end) {
                 Ok(Some(info)) if info.head == *head => return Ok(()),
-                Ok(None) if !may_be_done => break, // a proxy's repetition comes at once, so there was none
+                Ok(None) if !may_be_done => break, // there was no repetition
                 Ok(_) => {}
                 Err(unknown) if lost => return Err(Error::Indeterminate(unknown.into())),
                 Err(_) => break,
@@ -293,9 +297,12 @@ impl Storage for RemoteStorage {
     }
 
     fn upload(self: Arc<Self>, locator: &Locator, mode: PutMode) -> Result<Box<dyn Upload>, Error> {
-        match (mode, self.info(locator)?) {
-            (PutMode::Create, Some(_)) => Err(Error::AlreadyExists),
-            (PutMode::ReplaceIf(head), info) if info.is_none_or(|info| info.head != head) => Err(Error::Conflict),
+        self.http.check_open().map_err(of_read)?;
+        // A damaged record may be overwritten, too.
+        let there = if mode == PutMode::Overwrite { None } else { self.info(locator)?.map(|info| info.head) };
+        match mode {
+            PutMode::Create if there.is_some() => Err(Error::AlreadyExists),
+            PutMode::ReplaceIf(expected) if there != Some(expected) => Err(Error::Conflict),
             _ => Ok(Box::new(RemoteUpload::new(self, *locator, mode))),
         }
     }

@@ -158,11 +158,10 @@ impl Storage for SqliteStorage {
     }
 
     fn list(&self, after: Option<&Locator>, limit: usize) -> Result<Vec<Entry>, Error> {
-        let page = self.database.read(|connection| scan::list(connection, after, limit))?;
-        if page.is_empty() && limit > 0 {
+        if after == Some(&Locator::LAST) && limit > 0 {
             self.database.interruptible_snapshot(scan::check_index)?;
         }
-        Ok(page)
+        Ok(self.database.read(|connection| scan::list(connection, after, limit))?)
     }
 
     fn list_expired(&self, now: u64, limit: usize) -> Result<Vec<Entry>, Error> {
