@@ -1148,7 +1148,8 @@ typedef struct {
     uint64_t unchanged;
     /// The number of records that were deleted at the destination.
     uint64_t deleted;
-    /// The number of damaged records of the source, which were not copied.
+    /// The number of damaged records of the source, which were not copied. Those at a place that the source cannot list
+    /// count as one.
     uint64_t damaged;
     /// The number of records that exceed the limit of the destination, which were not copied.
     uint64_t too_large;
@@ -1185,7 +1186,8 @@ typedef struct {
 /// file is not copied. Each record that was written is compared with what the destination returns.
 ///
 /// Check `damaged` and `too_large` in the result: those records are not at the destination. `not_copied` receives their
-/// locators, 32 bytes each, the damaged ones first; free it with strongroom_buffer_free. It and `options` may be NULL.
+/// locators, 32 bytes each, the damaged ones first; free it with strongroom_buffer_free. A locator that ends in 24 bytes 0
+/// stands for all records at a place that the source cannot list. `not_copied` and `options` may be NULL.
 ///
 /// STRONGROOM_INVALID_ARGUMENT if there is no store at `from`, if `to` has another store, or if both are the same;
 /// STRONGROOM_STORAGE_FULL; STRONGROOM_CONFLICT if others change the destination all the time; STRONGROOM_BUSY if

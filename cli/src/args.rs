@@ -310,10 +310,11 @@ pub(crate) enum Command {
     /// Write a record's data to stdout or a file, and remove the record
     ///
     /// One of several callers gets the data, and the others find no record. The record is removed before its data is
-    /// written: if the program or the connection then fails, the data is lost. To lose nothing, use `retrieve`, and
-    /// then `delete`. On a terminal, data that is not plain text is escaped. A file is written only once all of the data
-    /// is authenticated; if it cannot be made, nothing is removed. Until it is complete, its name in the same folder is
-    /// strongroom-taken-...: it keeps this name if it cannot get its own, or if the program is interrupted or killed.
+    /// written: if the program, the disk or the connection then fails, the data that was not written is lost. To lose
+    /// nothing, use `retrieve`, and then `delete`. On a terminal, data that is not plain text is escaped. A file gets
+    /// its name once all of the data is authenticated and written; if it cannot be made, nothing is removed. Until
+    /// then, its name in the same folder is strongroom-taken-...: it keeps this name if it cannot get its own, if the
+    /// data cannot be read or written, or if the program is interrupted or killed.
     #[command(after_help = examples::TAKE_EXAMPLES)]
     Take {
         #[command(flatten)]

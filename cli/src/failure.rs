@@ -37,9 +37,9 @@ pub(crate) enum Failure {
     /// Those before it were stored.
     #[error("{path} was not stored, nor the files after it")]
     File { path: String, source: Box<Self> },
-    /// The keyring was not written after the record was removed or replaced.
+    /// A step failed after the record was removed or replaced.
     #[error("{what}")]
-    KeyRemains { what: &'static str, source: Box<Self> },
+    AfterChange { what: Cow<'static, str>, source: Box<Self> },
     /// A storage service denies access to the service that starts.
     #[cfg(feature = "server")]
     #[error("the storage service {url} refuses this service: check remote.token_file or remote.client_certificate")]
@@ -95,9 +95,9 @@ impl Failure {
         }
     }
 
-    /// For `map_err` on a keyring that is written after its record.
-    pub(crate) fn key_remains(what: &'static str) -> impl FnOnce(strongroom::Error) -> Self {
-        move |source| Self::KeyRemains { what, source: Box::new(source.into()) }
+    /// For `map_err` on a step after the record was removed or replaced, such as that of its key in the keyring.
+    pub(crate) fn after_change<E: Into<Self>>(what: impl Into<Cow<'static, str>>) -> impl FnOnce(E) -> Self {
+        move |source| Self::AfterChange { what: what.into(), source: Box::new(source.into()) }
     }
 
     pub(crate) fn argument(what: &'static str) -> Self {
@@ -112,7 +112,7 @@ impl Failure {
         let as_in_library = |error: strongroom::Error| (error.code(), error.name());
         match self {
             Self::Strongroom(error) | Self::NotReplaced { source: error } => (error.code(), error.name()),
-            Self::File { source, .. } | Self::KeyRemains { source, .. } => source.code_and_name(),
+            Self::File { source, .. } | Self::AfterChange { source, .. } => source.code_and_name(),
             #[cfg(feature = "server")]
             Self::RefusedByStorage { source, .. } => (source.code(), source.name()),
             Self::Files { first, .. } => first.code_and_name(),

@@ -93,7 +93,7 @@ impl KeptKeys {
     /// Removes the key of a record that is gone. Other keys of the id remain: they may open records of other stores.
     pub(crate) fn forget(&mut self, id: &Id, key: &RecordKey) -> Result<(), Failure> {
         const REMAINS: &str = "the record is removed, but its key is still in the keyring: `keyring remove` removes it";
-        self.remove_key(id, key).map_err(Failure::key_remains(REMAINS))
+        self.remove_key(id, key).map_err(Failure::after_change(REMAINS))
     }
 
     fn remove_key(&mut self, id: &Id, key: &RecordKey) -> Result<(), Error> {
@@ -112,7 +112,7 @@ impl KeptKeys {
             "the record has its new key, which the keyring has, but the old one remains there, too";
         self.insert(id, new)?;
         match finish() {
-            Ok(old) => self.remove_key(id, old).map_err(Failure::key_remains(OLD_REMAINS)),
+            Ok(old) => self.remove_key(id, old).map_err(Failure::after_change(OLD_REMAINS)),
             Err(failure @ Failure::Strongroom(Error::Indeterminate(_))) => Err(failure),
             Err(failure) => {
                 self.remove_key(id, new)?;

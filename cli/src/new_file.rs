@@ -16,6 +16,9 @@ const TEMPORARY: &str = ".strongroom-unfinished-";
 /// The same of a file with the only copy of its data. No command removes it, and the user sees it.
 const ONLY_COPY: &str = "strongroom-taken-";
 const RANDOM_LEN: usize = 16;
+/// The temporary names of the library: this prefix and 16 hex digits.
+#[cfg(unix)]
+const TEMPORARY_OF_LIBRARY: &str = ".strongroom-unfinished-file-";
 
 /// A new file, readable only by its owner, in the folder of its future name.
 pub(crate) struct NewFile {
@@ -106,6 +109,14 @@ impl NewFile {
         let _ = sync_folder_of(path);
         Err((error, kept))
     }
+
+    /// Keeps an incomplete file under its temporary name, which is returned. An empty one is removed.
+    pub(crate) fn keep(self) -> Option<PathBuf> {
+        let is_empty = self.file.metadata().is_ok_and(|found| found.len() == 0);
+        let kept = self.temporary.filter(|_| !is_empty)?.keep().ok()?;
+        let _ = self.file.sync_all().and_then(|()| sync_folder_of(&kept));
+        Some(kept)
+    }
 }
 
 /// The folder of a new file with this name, which can be a file's.
@@ -148,9 +159,18 @@ pub(crate) fn numbered_temporary_name(number: u64) -> String {
 }
 
 #[cfg(unix)]
-pub(crate) fn is_temporary_name(name: &[u8]) -> bool {
+fn is_temporary_name(name: &[u8]) -> bool {
     let random = name.strip_prefix(TEMPORARY.as_bytes());
     random.is_some_and(|random| random.len() == RANDOM_LEN && random.iter().all(u8::is_ascii_alphanumeric))
+}
+
+/// Whether this is a temporary name of the program, or of the library's key files and keyrings, which the library
+/// removes.
+#[cfg(unix)]
+pub(crate) fn is_unfinished(name: &[u8]) -> bool {
+    let of_library = name.strip_prefix(TEMPORARY_OF_LIBRARY.as_bytes());
+    is_temporary_name(name)
+        || of_library.is_some_and(|digits| digits.len() == 16 && digits.iter().all(u8::is_ascii_hexdigit))
 }
 
 /// A nameless file that can get a name; `None` if the system does not support it, or the folder is not writable.

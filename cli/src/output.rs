@@ -28,8 +28,6 @@ pub(crate) enum Output {
     File {
         file: NewFile,
         path: PathBuf,
-        /// Whether the data exists nowhere else, so that it must remain even if the file cannot get its name.
-        is_only_copy: bool,
     },
 }
 
@@ -37,7 +35,7 @@ impl Output {
     pub(crate) fn open(path: Option<&Path>) -> Result<Self, Failure> {
         if let Some(path) = path.filter(|path| !is_stream(Some(path))) {
             let file = NewFile::create_beside(path).map_err(Failure::io_at(CANNOT_WRITE, path))?;
-            return Ok(Self::File { file, path: path.to_path_buf(), is_only_copy: false });
+            return Ok(Self::File { file, path: path.to_path_buf() });
         }
         if io::stdout().is_terminal() {
             // Full capacity from the start: growth would leave a copy in memory.
@@ -46,11 +44,11 @@ impl Output {
         Ok(Self::Stdout(Box::new(stdout().map_err(Failure::stdout)?)))
     }
 
-    /// As [`open`](Self::open), for data that cannot be retrieved again.
+    /// As [`open`](Self::open), for data that cannot be retrieved again; [`finish_once`](Self::finish_once) ends it.
     pub(crate) fn open_once(path: Option<&Path>) -> Result<Self, Failure> {
         if let Some(path) = path.filter(|path| !is_stream(Some(path))) {
             let file = NewFile::create_named_beside(path).map_err(Failure::io_at(CANNOT_WRITE, path))?;
-            return Ok(Self::File { file, path: path.to_path_buf(), is_only_copy: true });
+            return Ok(Self::File { file, path: path.to_path_buf() });
         }
         Ok(match Self::open(None)? {
             Self::Terminal(_) => Self::EscapingTerminal,
@@ -60,7 +58,7 @@ impl Output {
 
     /// From now on, a signal leaves the file of an output that was opened with [`open_once`](Self::open_once).
     pub(crate) fn keep_at_signal(&self) {
-        if let Self::File { file, is_only_copy: true, .. } = self {
+        if let Self::File { file, .. } = self {
             file.keep_at_signal();
         }
     }
@@ -90,7 +88,7 @@ impl Output {
                 let text = Zeroizing::new(data.escape_ascii().to_string());
                 print(text.as_bytes()).map_err(Failure::stdout)
             }
-            Self::File { file, path, .. } => file.write_all(data).map_err(Failure::io_at(CANNOT_WRITE, path)),
+            Self::File { file, path } => file.write_all(data).map_err(Failure::io_at(CANNOT_WRITE, path)),
         }
     }
 
@@ -103,14 +101,34 @@ impl Output {
                 Err(Failure::argument("the data is not plain text, so it is not shown on a terminal: use --output"))
             }
             Self::Terminal(gathered) => print(&gathered).map_err(Failure::stdout),
-            Self::File { file, path, is_only_copy: false } => {
-                file.replace(&path).map_err(Failure::io_at(CANNOT_WRITE, &path))
+            Self::File { file, path } => file.replace(&path).map_err(Failure::io_at(CANNOT_WRITE, &path)),
+        }
+    }
+
+    /// As [`finish`](Self::finish), of an output that was opened with [`open_once`](Self::open_once), after `written`
+    /// bytes. If that fails, or has failed before, the file remains, and the error names it.
+    pub(crate) fn finish_once(self, written: Result<u64, Failure>) -> Result<u64, Failure> {
+        match (self, written) {
+            (Self::File { file, path }, Ok(written)) => match file.replace_or_keep(&path) {
+                Ok(()) => Ok(written),
+                Err((error, kept)) => {
+                    let place = kept.map_or("lost".into(), |kept| format!("in {}", printable(&kept)));
+                    let what = format!("the record is removed, and its data is {place}");
+                    Err(Failure::after_change(what)(Failure::io_at(CANNOT_WRITE, &path)(error)))
+                }
+            },
+            (Self::File { file, .. }, Err(failure)) => {
+                let what = match file.keep() {
+                    Some(kept) => {
+                        format!("the record is removed, and the data that was written is in {}", printable(&kept))
+                    }
+                    None => "the record is removed, and no data was written".into(),
+                };
+                Err(Failure::after_change(what)(failure))
             }
-            Self::File { file, path, is_only_copy: true } => file.replace_or_keep(&path).map_err(|(error, kept)| {
-                let place = kept.map_or("lost".into(), |kept| format!("in {}", printable(&kept)));
-                let what = format!("the record is removed, and its data is {place}: {CANNOT_WRITE}");
-                Failure::io_at(what, &path)(error)
-            }),
+            (output, written) => written
+                .and_then(|written| output.finish().map(|()| written))
+                .map_err(Failure::after_change("the record is removed")),
         }
     }
 }

@@ -8,7 +8,7 @@ use strongroom::interrupt::interruptible;
 use strongroom::{Error, RecordKey, RecordReader, RecordWriter, WriteOptions};
 
 use crate::args::{Data, Key, Options};
-use crate::failure::Failure;
+use crate::failure::{Failure, printable};
 use crate::in_use::InUse;
 use crate::input::Input;
 use crate::interrupt::is_signalled;
@@ -92,7 +92,10 @@ pub(crate) fn retrieve(
     let (start, end) = range.map_or((0, len), |range| range.within(len));
     let failed = Failure::stream("cannot read the record");
     reader.seek(SeekFrom::Start(start)).map_err(&failed)?;
-    write_out(options, reader, end - start, Output::open(output)?, to_file)
+    let mut output = Output::open(output)?;
+    let written = write_out(reader, end - start, &mut output)?;
+    output.finish()?;
+    to_file.map_or(Ok(()), |path| reply_written(options, written, path))
 }
 
 /// Takes the record. Everything that may fail without it comes first, because its data can be read only once.
@@ -106,12 +109,18 @@ pub(crate) fn take(
     let to_file = check_output(options, output, in_use)?;
     let store = open::existing(options)?;
     let (keys, kept) = keys_of(options, id, key)?;
-    let output = Output::open_once(output)?;
+    let mut output = Output::open_once(output)?;
     let (mut reader, key) = with_each(&keys, |key| store.take_record(id, key))?;
     output.keep_at_signal();
-    let len = reader.len()?;
-    write_out(options, reader, len, output, to_file)?;
-    forget(kept, id, key)
+    let written = reader.len().map_err(Failure::from).and_then(|len| write_out(reader, len, &mut output));
+    let written = output.finish_once(written);
+    let forgotten = forget(kept, id, key);
+    let written = written?; // the more important error
+    if let Some(path) = to_file {
+        let what = format!("the record is removed, and its data is in {}", printable(path));
+        reply_written(options, written, path).map_err(Failure::after_change(what))?;
+    }
+    forgotten
 }
 
 /// The keys that may open the record: that of the options, or those in the keyring.
@@ -140,22 +149,16 @@ fn check_output<'p>(options: &Options, output: Option<&'p Path>, in_use: &InUse)
     Ok(to_file)
 }
 
-/// Writes `len` bytes from the reader's position to the output, and reports the file.
-fn write_out(
-    options: &Options,
-    reader: RecordReader,
-    len: u64,
-    mut output: Output,
-    to_file: Option<&Path>,
-) -> Result<(), Failure> {
+/// Writes `len` bytes from the reader's position to the output.
+fn write_out(reader: RecordReader, len: u64, output: &mut Output) -> Result<u64, Failure> {
     let failed = Failure::stream("cannot read the record");
     let mut reader = reader.take(len);
-    let bytes = copy(Some(len), |buffer| reader.read(buffer).map_err(&failed), |data| output.write(data))?;
-    output.finish()?;
-    match to_file {
-        Some(path) => reply(options, &json!({"bytes": bytes, "output": json_path(path)}), ""),
-        None => Ok(()),
-    }
+    copy(Some(len), |buffer| reader.read(buffer).map_err(&failed), |data| output.write(data))
+}
+
+/// Reports the file with the data.
+fn reply_written(options: &Options, bytes: u64, path: &Path) -> Result<(), Failure> {
+    reply(options, &json!({"bytes": bytes, "output": json_path(path)}), "")
 }
 
 /// Replaces the record. The new key is written or printed first, because the old one opens nothing afterwards.

@@ -3,6 +3,11 @@
 use crate::support::wait::{DEADLINE, WaitWithin, wait_for};
 use crate::support::{DATA, ID, World, failure, feed};
 
+/// The file that an error names as the place of the data.
+fn place(message: &str) -> &str {
+    message.split(" is in ").nth(1).and_then(|rest| rest.split(": ").next()).unwrap()
+}
+
 #[test]
 fn a_record_is_taken_once() {
     let world = World::with_record();
@@ -91,7 +96,7 @@ fn data_whose_file_cannot_get_its_name_remains() {
     }
     let take = ["take", "--id", ID, "--key-file", "key", "-o", "all/copy"];
     let message = failure(&feed(&mut world.command(&take), b""), 14);
-    let kept = message.split(" is in ").nth(1).and_then(|rest| rest.split(": ").next()).unwrap();
+    let kept = place(&message);
     assert!(message.starts_with("error: the record is removed, and its data is in "), "{message}");
     assert!(kept.contains("/all/strongroom-taken-"), "{message}");
     assert_eq!(world.read(kept), DATA.as_bytes());
@@ -121,7 +126,7 @@ fn data_in_a_folder_that_becomes_read_only_remains() {
     drop(database);
     let message = failure(&take.output_within(DEADLINE), 14);
     allow(0o700);
-    let kept = message.split(" is in ").nth(1).and_then(|rest| rest.split(": ").next()).unwrap();
+    let kept = place(&message);
     assert_eq!(world.records(), 0);
     world.ok(&["key", "new", "--key-out", "folder/new"], "");
     assert_eq!(world.read(kept), DATA.as_bytes());
@@ -153,6 +158,95 @@ fn data_that_is_written_when_a_signal_comes_remains() {
         assert!(written().is_some_and(|data| data == before), "{signal:?}");
         world.fail(1, &["retrieve", "--id", ID, "--key-file", "key"], "");
     }
+}
+
+/// A full disk, before the first byte or after some.
+#[cfg(target_os = "linux")]
+#[test]
+fn data_that_is_written_when_the_disk_is_full_remains() {
+    let data = DATA.repeat(1000);
+    for space in [9000, 0] {
+        let world = World::new();
+        world.ok(&["store", "--id", ID, "--key-out", "key"], &data);
+        world.write("copy", "older");
+        let mut take = world.command(&["take", "--id", ID, "--key-file", "key", "-o", "copy"]);
+        world.preload(&mut take);
+        let message = failure(&feed(take.env("FULL_DISK", space.to_string()), b""), 14);
+        assert!(message.contains("cannot write the file of --output (copy): No space left"), "{message}");
+        let kept: Vec<_> = world.names().into_iter().filter(|name| name.starts_with("strongroom-taken-")).collect();
+        if space == 0 {
+            assert!(message.starts_with("error: the record is removed, and no data was written: "), "{message}");
+            assert_eq!(kept.len(), 0);
+        } else {
+            let start = "error: the record is removed, and the data that was written is in ";
+            assert!(message.starts_with(start), "{message}");
+            assert!(place(&message).ends_with(&kept[0]), "{message}");
+            assert_eq!(world.read(&kept[0]), data.as_bytes()[..space]);
+        }
+        assert_eq!(world.read("copy"), b"older");
+        assert_eq!(world.records(), 0);
+    }
+}
+
+/// Damage that only reading all of the data finds.
+#[test]
+fn data_that_is_read_before_damage_remains() {
+    let data = "0123456789".repeat(300_000);
+    for (damage, has_data) in [
+        ("UPDATE segment SET data = zeroblob(length(data)) WHERE n = 3", true),
+        ("UPDATE record SET body = zeroblob(length(body))", false),
+    ] {
+        let world = World::new();
+        world.ok(&["store", "--id", ID, "--key-out", "key"], &data);
+        let database = rusqlite::Connection::open(world.path("records.db")).unwrap();
+        assert_eq!(database.execute(damage, ()).unwrap(), 1);
+        drop(database);
+        let take = ["take", "--id", ID, "--key-file", "key", "-o", "copy"];
+        let message = failure(&feed(&mut world.command(&take), b""), 4);
+        assert!(message.starts_with("error: the record is removed, and "), "{message}");
+        assert!(message.contains(" damaged"), "{message}");
+        let kept = world.names().into_iter().find(|name| name.starts_with("strongroom-taken-"));
+        assert_eq!(kept.is_some(), has_data, "{message}");
+        if let Some(kept) = kept {
+            let kept_data = world.read(&kept);
+            assert!(place(&message).ends_with(&kept), "{message}");
+            assert!(!kept_data.is_empty() && data.as_bytes().starts_with(&kept_data), "{} bytes", kept_data.len());
+        }
+        assert!(!world.exists("copy"));
+        assert_eq!(world.records(), 0);
+    }
+}
+
+/// The record's key goes, too: it opens nothing.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_failure_of_stdout_says_that_the_record_is_removed() {
+    use std::process::Stdio;
+
+    let mut world = World::new();
+    world.ok(&["keyring", "new", "--keyring", "keys", "--new-identity", "me.age"], "");
+    world.environment = vec![("STRONGROOM_KEYRING", "keys".into()), ("STRONGROOM_IDENTITY", "me.age".into())];
+    let full = ["sh", "-c", "exec \"$@\" >/dev/full", "sh"];
+    let in_file = "the record is removed, and its data is in copy: cannot write to stdout: ";
+    for (args, expected) in [
+        (&["take", "--id", ID][..], "error: the record is removed: cannot write to stdout: "),
+        (&["take", "--id", ID, "-o", "copy", "--json"], in_file),
+    ] {
+        world.ok(&["store", "--id", ID], DATA);
+        let message = failure(&feed(&mut world.through(&full, args), b""), 14);
+        assert!(message.contains(expected), "{message}");
+        assert_eq!(world.ok(&["keyring", "list"], ""), "");
+    }
+    assert_eq!(world.read("copy"), DATA.as_bytes());
+
+    world.ok(&["store", "--id", ID], DATA);
+    let (reader, closed) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut take = world.command(&["take", "--id", ID]);
+    let take = take.stdin(Stdio::null()).stdout(closed).stderr(Stdio::piped()).spawn().unwrap();
+    let message = failure(&take.output_within(DEADLINE), 141);
+    assert_eq!(message, "error: the record is removed: stdout was closed\n");
+    assert_eq!(world.records(), 0);
 }
 
 /// The data cannot be retrieved again, so a terminal shows all of it.

@@ -691,6 +691,22 @@ fn an_interrupted_restore_leaves_no_plaintext() {
     assert_eq!(describe(&world.path("copy")), describe(&world.path("tree")));
 }
 
+/// Those of the program, and those of the library: keyrings and key files.
+#[test]
+fn unfinished_files_are_not_stored() {
+    let world = world();
+    let name = |end: &str| format!("tree/.strongroom-unfinished-{end}");
+    for end in ["0123456789abcdeg", "file-0123456789abcdef"] {
+        write_old(&world, &name(end), "plaintext");
+    }
+    for end in ["", "0123456789abcde", "file-", "file-0123456789abcdeg", "file-0123456789abcdef0"] {
+        write_old(&world, &name(end), "a user's");
+    }
+    let (stdout, stderr) = outcome(&world, 0, &STORE);
+    assert!(stdout.starts_with("stored: 5\n"), "{stdout}");
+    assert_eq!(stderr.matches(": it is an unfinished file of a command").count(), 2, "{stderr}");
+}
+
 /// Only the owner of a file may replace it in a folder with the sticky bit.
 #[cfg(target_os = "linux")]
 #[test]

@@ -156,7 +156,14 @@ impl<'f> NewFile<'f> {
 
     /// Gives the file its mode, its time and its name. A file with this name is replaced.
     pub(super) fn finish(mut self, name: &[u8], mode: u32, modified: Option<Modified>) -> io::Result<()> {
-        finish(&self.file, mode, modified)?;
+        // If the program is killed here, the next one must be able to open the file to remove it.
+        let removable = mode | PRIVATE.as_raw_mode();
+        finish(&self.file, removable, modified)?;
+        self.name(name)?;
+        if removable == mode { Ok(()) } else { Ok(fchmod(&self.file, Mode::from_raw_mode(mode))?) }
+    }
+
+    fn name(&mut self, name: &[u8]) -> io::Result<()> {
         if let Some(temporary) = &self.temporary {
             renameat(self.folder, temporary.as_str(), self.folder, name)?;
             keep_at_signal(temporary);
@@ -258,4 +265,41 @@ pub(super) fn modified(found: &Stat) -> Modified {
 
 pub(super) fn identity(found: &Stat) -> (u64, u64) {
     (found.st_dev, found.st_ino)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    /// The next command can open the file of a killed one only if its owner may write it.
+    #[test]
+    fn a_file_without_its_name_stays_removable() {
+        let world = tempfile::tempdir().unwrap();
+        fs::create_dir_all(world.path().join("folder/inner")).unwrap();
+        let folder = File::open(world.path()).unwrap();
+        let mode_of = |file: fs::Metadata| file.mode() & 0o7777;
+        for mode in [0o444, 0o400, 0o200, 0o000, 0o555, 0o640, 0o755] {
+            for has_temporary_name in [false, true] {
+                let make = || {
+                    if !has_temporary_name {
+                        return NewFile::create(folder.as_fd()).unwrap();
+                    }
+                    let file = File::create_new(world.path().join("temporary")).unwrap();
+                    NewFile { folder: folder.as_fd(), file, temporary: Some("temporary".into()) }
+                };
+                let new = make();
+                let unnamed = new.file.try_clone().unwrap();
+                new.finish(b"folder", mode, None).unwrap_err(); // a folder has this name
+                assert_eq!(mode_of(unnamed.metadata().unwrap()), mode | 0o600);
+                for _ in ["new", "replaced"] {
+                    make().finish(b"file", mode, None).unwrap();
+                    assert_eq!(mode_of(fs::metadata(world.path().join("file")).unwrap()), mode);
+                }
+                fs::remove_file(world.path().join("file")).unwrap();
+            }
+            assert_eq!(fs::read_dir(world.path()).unwrap().count(), 1);
+        }
+    }
 }

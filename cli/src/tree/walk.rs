@@ -17,7 +17,7 @@ use super::problems::Problems;
 use crate::failure::Failure;
 use crate::in_use::InUse;
 use crate::input::Input;
-use crate::new_file::is_temporary_name;
+use crate::new_file::is_unfinished;
 
 /// Changes within this time may have the same time of modification.
 const TIME_STEP_SECONDS: i64 = 2;
@@ -92,8 +92,8 @@ pub(super) fn walk(root: &Root, ids: &TreeIds, in_use: &InUse, problems: &mut Pr
             };
             let kind = match (FileType::from_raw_mode(state.st_mode), target) {
                 (FileType::Directory, _) => Kind::Folder,
-                // It is no user's file: each command that writes to the folder removes it.
-                _ if is_temporary_name(split(&path).1) => {
+                // It is no user's file: a later command that writes to the folder removes it.
+                _ if is_unfinished(split(&path).1) => {
                     problems.skip(&path, "it is an unfinished file of a command that was interrupted or still runs");
                     found.skipped.insert(path);
                     continue;

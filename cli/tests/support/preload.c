@@ -3,6 +3,7 @@
 
    NO_TMPFILE      files without a name cannot be made, or cannot get one
    HOLD_WRITES     a write of 1000 bytes or more to a file writes half of them, and does not return
+   FULL_DISK       the number of bytes that fit on the disk, of such writes
    FOLDER_FSYNC    the error number of fsync on a folder
    FSYNC_LOG       the file that lists the folders with a successful fsync
    CLOCK_OFFSET    the file with the seconds to add to the clock, 8 bytes (little-endian), which may change at any time */
@@ -54,7 +55,20 @@ ssize_t write(int file, const void *data, size_t len) {
     if (!next)
         next = (ssize_t (*)(int, const void *, size_t))dlsym(RTLD_NEXT, "write");
     struct stat found;
-    if (len < 1000 || !getenv("HOLD_WRITES") || fstat(file, &found) || !S_ISREG(found.st_mode))
+    if (len < 1000 || fstat(file, &found) || !S_ISREG(found.st_mode))
+        return next(file, data, len);
+    if (getenv("FULL_DISK")) {
+        static size_t used;
+        size_t left = strtoul(getenv("FULL_DISK"), NULL, 10) - used;
+        if (!left) {
+            errno = ENOSPC;
+            return -1;
+        }
+        ssize_t written = next(file, data, len < left ? len : left);
+        used += written < 0 ? 0 : (size_t)written;
+        return written;
+    }
+    if (!getenv("HOLD_WRITES"))
         return next(file, data, len);
     next(file, data, len / 2);
     for (;;)

@@ -76,9 +76,11 @@ impl Store {
             None => Ok(()),
             Some((refused, error @ (Error::AlreadyExists | Error::IndexKeyMismatch))) => {
                 // `settle` has removed the refused one.
-                let others = heads().filter(|(n, _)| *n != refused);
-                others.fold(Ok(()), |outcome, (_, (address, head))| outcome.and(self.withdraw(address, &head)))?;
-                Err(error)
+                let mut withdrawn = Ok(());
+                for (_, (address, head)) in heads().filter(|(n, _)| *n != refused) {
+                    withdrawn = withdrawn.and(self.withdraw(address, &head));
+                }
+                withdrawn.and(Err(error))
             }
             Some((_, error)) => Err(error),
         }
