@@ -156,6 +156,11 @@ pub(crate) trait ReadRecord: BufRead + Send {
 
     /// The position may be past the end.
     fn set_position(&mut self, position: u64);
+
+    /// Whether the data can be read only once, in order.
+    fn is_read_once(&self) -> bool {
+        false
+    }
 }
 
 /// The most bytes of one piece of a record that is written.

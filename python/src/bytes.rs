@@ -97,11 +97,18 @@ pub(crate) fn byte_view<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, 
 ///
 /// Must be called attached: otherwise another thread could read or write the buffer at the same time.
 pub(crate) fn write_into(view: &Bound<'_, PyAny>, offset: usize, bytes: &[u8]) -> PyResult<()> {
-    let py = view.py();
-    let end = offset.checked_add(bytes.len()).and_then(|end| isize::try_from(end).ok());
+    part(view, offset, bytes.len())?.copy_from_slice(view.py(), bytes)
+}
+
+/// Fills `bytes` with the start of a [`byte_view`]. Must be called attached, as [`write_into`].
+pub(crate) fn read_from(view: &Bound<'_, PyAny>, bytes: &mut [u8]) -> PyResult<()> {
+    part(view, 0, bytes.len())?.copy_to_slice(view.py(), bytes)
+}
+
+fn part(view: &Bound<'_, PyAny>, offset: usize, len: usize) -> PyResult<PyBuffer<u8>> {
+    let end = offset.checked_add(len).and_then(|end| isize::try_from(end).ok());
     let (Ok(start), Some(end)) = (isize::try_from(offset), end) else {
         return Err(Failure::Core(Error::TooLarge).into());
     };
-    let part = view.get_item(PySlice::new(py, start, end, 1))?;
-    PyBuffer::<u8>::get(&part)?.copy_from_slice(py, bytes)
+    PyBuffer::get(&view.get_item(PySlice::new(view.py(), start, end, 1))?)
 }

@@ -8,7 +8,7 @@ use pyo3::types::PyBytes;
 use strongroom::interrupt::is_interrupted;
 use strongroom::{Error, RecordReader, RecordWriter, Wiped};
 
-use crate::bytes::{Data, byte_view, to_python, write_into};
+use crate::bytes::{Data, byte_view, read_from, to_python, write_into};
 use crate::error::Failure;
 use crate::interrupt::{attached, closing, detached};
 use crate::key::Key;
@@ -30,43 +30,50 @@ impl NativeReader {
         Self(Shared::new(Source { reader, position: 0, kept: Wiped::default(), kept_at: 0 }))
     }
 
-    /// As [`Source::give_back`].
-    fn give_back(&self, py: Python<'_>, start: u64, data: Wiped) {
-        let give_back = |source: &mut Source| {
-            source.give_back(start, data);
-            Ok(())
-        };
-        let _ = self.0.with(py, give_back); // a closed reader needs no data
-    }
-
-    /// Reads into a [`byte_view`], as [`Source::fill`] does, through memory that is wiped: other threads may use the
-    /// buffer while this one is detached.
-    fn fill_view(&self, py: Python<'_>, view: &Bound<'_, PyAny>, all: bool) -> Result<usize, Failure> {
+    /// Reads into the [`byte_view`] that `open` returns, as [`Source::fill`] does, through memory that is wiped: other
+    /// threads may use the buffer while this one is detached. Returns what `finish` makes of the view and the number of
+    /// bytes.
+    fn fill_view<T: Send>(
+        &self,
+        py: Python<'_>,
+        open: impl Fn(Python<'_>) -> PyResult<Bound<'_, PyAny>> + Sync,
+        all: bool,
+        finish: impl FnOnce(&Bound<'_, PyAny>, usize) -> PyResult<T> + Send,
+    ) -> Result<T, Failure> {
+        let view = open(py)?;
         if view.getattr("readonly")?.is_truthy()? {
             return Err(PyBufferError::new_err("cannot write to read-only buffer").into()); // before data is read
         }
         let len = view.len()?;
-        let view = view.clone().unbind();
-        self.0.with(py, |source| {
-            source.atomically(|source| {
-                let piece = len.div_ceil(PIECES).clamp(PIECE, MOST_UNPROVED).min(len);
-                let mut piece = Wiped::zeros(piece).map_err(|_| no_memory())?;
-                let mut done = 0;
-                while done < len {
-                    let most = len.saturating_sub(done).min(piece.len());
-                    let wanted = piece.get_mut(..most).unwrap_or_default();
-                    let filled = match source.fill(wanted, all) {
-                        Err(_) if done > 0 && !all && !is_interrupted() => break,
-                        filled => filled?,
-                    };
-                    attached(|py| write_into(view.bind(py), done, wanted.get(..filled).unwrap_or_default()))?;
-                    done = done.saturating_add(filled);
-                    if filled < wanted.len() {
-                        break;
-                    }
+        let view = view.unbind();
+        let read = |source: &mut Source, (piece, done): &mut (Wiped, usize)| {
+            while *done < len {
+                let most = len.saturating_sub(*done).min(piece.len());
+                let wanted = piece.get_mut(..most).unwrap_or_default();
+                let filled = match source.fill(wanted, all) {
+                    Err(_) if *done > 0 && !all && !is_interrupted() => break,
+                    filled => filled?,
+                };
+                attached(|py| write_into(view.bind(py), *done, wanted.get(..filled).unwrap_or_default()))?;
+                *done = done.saturating_add(filled);
+                if filled < wanted.len() {
+                    break;
                 }
-                Ok(done)
-            })
+            }
+            attached(|py| finish(view.bind(py), *done))
+        };
+        // `finish` may have released the view.
+        let read_back = |(piece, done): (Wiped, usize), len| {
+            let mut data = Wiped::zeros(len).map_err(|_| no_memory())?;
+            let (written, rest) = data.split_at_mut_checked(done).ok_or(Error::TooLarge)?;
+            attached(|py| read_from(&open(py)?, written))?;
+            rest.copy_from_slice(piece.get(..rest.len()).ok_or(Error::TooLarge)?);
+            Ok(data)
+        };
+        self.0.with(py, |source| {
+            let piece = len.div_ceil(PIECES).clamp(PIECE, MOST_UNPROVED).min(len);
+            let piece = Wiped::zeros(piece).map_err(|_| no_memory())?;
+            source.atomically((piece, 0), read, read_back)
         })
     }
 }
@@ -89,36 +96,55 @@ impl NativeReader {
             })
         })?;
         if size > MOST_UNPROVED {
-            let file = file_of_zeros(py, size)?;
-            let view = file.call_method0("getbuffer")?;
-            let filled = self.fill_view(py, &view, wanted.is_none())?;
-            view.call_method0("release")?;
-            file.call_method1("truncate", (filled,))?;
-            return Ok(file.call_method0("getvalue")?.cast_into().map_err(PyErr::from)?);
+            let file = file_of_zeros(py, size)?.unbind();
+            let value = |view: &Bound<'_, PyAny>, filled| {
+                let file = file.bind(view.py());
+                view.call_method0("release")?;
+                file.call_method1("truncate", (filled,))?;
+                Ok(file.call_method0("getvalue")?.cast_into::<PyBytes>()?.unbind())
+            };
+            let all = wanted.is_none();
+            let value = self.fill_view(py, |py| file.bind(py).call_method0("getbuffer"), all, value)?;
+            return Ok(value.into_bound(py));
         }
-        let (mut start, mut filled) = (0, 0);
+        let mut shorter = None;
         let bytes = PyBytes::new_with(py, size, |buffer| {
-            (start, filled) =
-                self.0.with(py, |source| Ok((source.position, source.fill(buffer, wanted.is_none())?)))?;
+            let read = |source: &mut Source, buffer: &mut &mut [u8]| {
+                let filled = source.fill(buffer, wanted.is_none())?;
+                let data = buffer.get(..filled).filter(|_| filled < size);
+                data.map(|data| attached(|py| to_python(py, data).map(Bound::unbind))).transpose()
+            };
+            let copy = |buffer: &mut [u8], len| {
+                Ok(Wiped::copy(buffer.get(..len).unwrap_or_default()).map_err(|_| no_memory())?)
+            };
+            shorter = self.0.with(py, |source| source.atomically(buffer, read, copy))?;
             Ok(())
         })?;
-        if filled == size {
-            return Ok(bytes);
-        }
-        let bytes = to_python(py, bytes.as_bytes().get(..filled).unwrap_or_default());
-        Ok(bytes.inspect_err(|_| self.give_back(py, start, Wiped::default()))?)
+        Ok(shorter.map_or(bytes, |data| data.into_bound(py)))
     }
 
     /// Read up to and with the next line feed, or ``size`` bytes, unless it is negative.
     fn readline<'py>(&self, py: Python<'py>, size: isize) -> Result<Bound<'py, PyBytes>, Failure> {
         let most = usize::try_from(size).unwrap_or(usize::MAX);
-        let (start, line) = self.0.with(py, |source| source.read_line(most))?;
-        Ok(to_python(py, &line).inspect_err(|_| self.give_back(py, start, line))?)
+        let read = |source: &mut Source, line: &mut Wiped| {
+            source.read_line(line, most)?;
+            attached(|py| to_python(py, line).map(Bound::unbind))
+        };
+        let line = self.0.with(py, |source| source.atomically(Wiped::default(), read, |line, _| Ok(line)))?;
+        Ok(line.into_bound(py))
     }
 
     /// Fill a writable buffer, up to the end of the record or to unreadable data; return the number of bytes.
     fn readinto(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>) -> Result<usize, Failure> {
-        self.fill_view(py, &byte_view(buffer)?, false)
+        let buffer = buffer.clone().unbind();
+        self.fill_view(py, |py| byte_view(buffer.bind(py)), false, |_, filled| Ok(filled))
+    }
+
+    /// Take back ``data``, which was read at ``position`` but did not reach the caller: if the record can be read
+    /// only once, the next read there returns it again.
+    fn unread(&self, py: Python<'_>, position: u64, data: Data<'_>) -> Result<(), Failure> {
+        let data = data.as_ref();
+        self.0.with(py, |source| source.keep(position, data.len(), || Ok(Wiped::copy(data).map_err(|_| no_memory())?)))
     }
 
     /// Move to a position, as in :meth:`io.IOBase.seek`.
@@ -150,8 +176,7 @@ impl NativeReader {
     }
 }
 
-/// A record, and the data of the last line that was read but not returned: an encryption server sends a record that was
-/// taken only once.
+/// A record, and the data that was read but not returned: an encryption server sends a record that was taken only once.
 pub(crate) struct Source {
     reader: RecordReader,
     /// That of the next byte. The reader follows.
@@ -173,63 +198,58 @@ impl Source {
 
     /// The reader at the position, which is not that of kept bytes.
     fn reader(&mut self) -> io::Result<&mut RecordReader> {
-        if self.position == self.kept_end() {
-            self.kept = Wiped::default(); // all of it was returned
-        }
         self.reader.seek(SeekFrom::Start(self.position))?;
         Ok(&mut self.reader)
     }
 
-    /// Runs `read`. After a failure, and after an interrupt, whose exception replaces the data, the position is
-    /// unchanged.
-    fn atomically<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, Failure>) -> Result<T, Failure> {
+    /// Runs `read`, which reads into `target`. After a failure, and after an interrupt, whose exception replaces the
+    /// data, the position is unchanged, and the bytes that were read, which `read_back` returns for their number, are
+    /// kept.
+    fn atomically<D, T>(
+        &mut self,
+        mut target: D,
+        read: impl FnOnce(&mut Self, &mut D) -> Result<T, Failure>,
+        read_back: impl FnOnce(D, usize) -> Result<Wiped, Failure>,
+    ) -> Result<T, Failure> {
         let start = self.position;
-        let outcome = read(self).and_then(|data| if is_interrupted() { Err(Error::Busy.into()) } else { Ok(data) });
+        let outcome = read(self, &mut target);
+        let outcome = outcome.and_then(|data| if is_interrupted() { Err(Error::Busy.into()) } else { Ok(data) });
+        let end = self.position;
         if outcome.is_err() {
             self.position = start;
+            let len = usize::try_from(end.saturating_sub(start)).map_err(|_| Error::TooLarge)?;
+            let _ = self.keep(start, len, || read_back(target, len)); // without memory for it, it is lost
+        } else if end > start && end >= self.kept_end() {
+            self.kept = Wiped::default(); // all of it was returned
         }
         outcome
     }
 
+    /// Keeps `data`, of length `len`, which was read at `start`, if the record cannot be read again.
+    fn keep(&mut self, start: u64, len: usize, data: impl FnOnce() -> Result<Wiped, Failure>) -> Result<(), Failure> {
+        if self.reader.is_read_once() && len > 0 && start.saturating_add(len as u64) > self.kept_end() {
+            (self.kept_at, self.kept) = (start, data()?);
+        }
+        Ok(())
+    }
+
     /// Reads until `buffer` is full or the record ends. A failure after the first bytes is not returned unless `all` is
-    /// set: the next call encounters it again. After a failure, the position is unchanged.
+    /// set: the next call encounters it again.
     fn fill(&mut self, buffer: &mut [u8], all: bool) -> Result<usize, Failure> {
-        self.atomically(|source| {
-            let mut filled = 0;
-            while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-                match source.read(rest) {
-                    Ok(0) => break,
-                    Ok(len) => filled = filled.saturating_add(len),
-                    Err(_) if filled > 0 && !all && !is_interrupted() => break,
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            Ok(filled)
-        })
-    }
-
-    /// Reads a line, or at most `most` bytes of it. Returns its position, too. After a failure, the position is
-    /// unchanged, and the data is kept.
-    fn read_line(&mut self, most: usize) -> Result<(u64, Wiped), Failure> {
-        let (start, mut line) = (self.position, Wiped::default());
-        match self.atomically(|source| source.read_line_into(&mut line, most)) {
-            Ok(()) => Ok((start, line)),
-            Err(error) => {
-                self.give_back(start, line);
-                Err(error)
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match self.read(rest) {
+                Ok(0) => break,
+                Ok(len) => filled = filled.saturating_add(len),
+                Err(_) if filled > 0 && !all && !is_interrupted() => break,
+                Err(error) => return Err(error.into()),
             }
         }
+        Ok(filled)
     }
 
-    /// Moves back to `start`, from where `data` was read.
-    fn give_back(&mut self, start: u64, data: Wiped) {
-        self.position = start;
-        if start.saturating_add(data.len() as u64) > self.kept_end() {
-            (self.kept_at, self.kept) = (start, data);
-        }
-    }
-
-    fn read_line_into(&mut self, line: &mut Wiped, most: usize) -> Result<(), Failure> {
+    /// Reads a line, or at most `most` bytes of it.
+    fn read_line(&mut self, line: &mut Wiped, most: usize) -> Result<(), Failure> {
         while line.len() < most {
             let chunk = self.fill_buf()?;
             let chunk = chunk.get(..most.saturating_sub(line.len())).unwrap_or(chunk);

@@ -127,6 +127,7 @@ impl Copied {
     }
 
     /// The locators of the damaged records of the source, which were not copied; an earlier copy of one was kept.
+    /// One that ends in 48 zeros stands for all records at a place that the source cannot list.
     #[getter]
     fn damaged(&self) -> Vec<String> {
         self.0.damaged.iter().map(Locator::to_hex).collect()

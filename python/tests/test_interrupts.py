@@ -20,7 +20,7 @@ import pytest
 import strongroom
 from conftest import keyring_calls, locking, pattern
 from strongroom import Key, Keyring, Strongroom, aio
-from test_services import INDEX_KEY, Service, service
+from test_services import INDEX_KEY, Service, announcing, service
 
 __all__ = ["service"]
 
@@ -398,6 +398,32 @@ def test_a_service_that_does_not_answer(service: Service, proxy: Proxy, interrup
         assert store.retrieve("before", key) == data
         assert store.erase("before")
         assert store.stats().records == records
+
+
+def test_an_interrupted_read_keeps_the_data_of_a_taken_record(interrupt: Callable[[], None]) -> None:
+    """A server sends it once."""
+    reads: list[Callable[[strongroom.RecordReader], object]] = [
+        lambda file: file.read(),
+        lambda file: file.read(1 << 20),
+        lambda file: file.read(20 << 20),
+        lambda file: file.read1(1 << 20),
+        lambda file: file.readall(),
+        lambda file: file.readline(),
+        lambda file: file.readinto(bytearray(1 << 20)),
+    ]
+    data = bytes(range(11, 256)) * 1600  # more than a piece of a long read
+    for length in (1 << 20, 32 << 20):
+        with announcing(length, data, is_silent=True) as url, strongroom.connect(url, timeout=FOREVER) as store:
+            for read in reads:
+                with store.take_record("id", Key.generate()) as file:
+                    start = file.read(1000)
+                    with pytest.raises(StopError):
+                        interrupt()
+                        read(file)
+                    assert file.tell() == 1000
+                    assert start + file.read(1 << 20) == data
+                    with pytest.raises(strongroom.StrongroomError):
+                        file.read(1)
 
 
 def test_closing_a_file(service: Service, proxy: Proxy, interrupt: Callable[[], None]) -> None:

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -422,8 +422,9 @@ def test_take_rekey_and_namespaces(remote: Strongroom) -> None:
 
 
 @contextmanager
-def announcing(length: int) -> Iterator[str]:
-    """An encryption server that announces records of this length, and sends 10 bytes of each: its URL."""
+def announcing(length: int, data: bytes = pattern(10), *, is_silent: bool = False) -> Iterator[str]:
+    """An encryption server that announces records of this length, and sends only ``data`` of each: its URL. Then it
+    ends the connection, or ``is_silent`` until the client does."""
 
     class Cut(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -433,7 +434,11 @@ def announcing(length: int) -> Iterator[str]:
             self.send_header("content-length", str(length))
             self.send_header("strongroom-request-id", "1")
             self.end_headers()
-            self.wfile.write(pattern(10))
+            with suppress(ConnectionError):  # of a client that read enough
+                self.wfile.write(data)
+                if is_silent:
+                    self.connection.settimeout(60)
+                    self.connection.recv(1)
             self.close_connection = True
 
         def log_message(self, format: str, *args: object) -> None:
@@ -557,6 +562,43 @@ def test_the_failure_of_a_taken_record_remains() -> None:
         assert pieces == [pattern(10)]
 
 
+@pytest.mark.parametrize("length", [100, 32 << 20])
+def test_a_failed_read_keeps_the_data_of_a_taken_record(length: int) -> None:
+    data = pattern(10)
+    with announcing(length) as url, strongroom.connect(url) as store:
+        for names in (["read"], ["readall"], ["readline"], ["readlines"], ["readline", "read", "readline", "readall"]):
+            with store.take_record("id", Key.generate()) as file:
+                for name in names:
+                    with pytest.raises(strongroom.StorageError):
+                        getattr(file, name)()
+                    assert file.tell() == 0
+                assert file.read(4) == data[:4]
+                with pytest.raises(strongroom.StorageError):
+                    file.read()
+                assert file.tell() == 4
+                assert (file.seek(length), file.read(), file.seek(4)) == (length, b"", 4)
+                buffer = bytearray(100)
+                assert file.readinto(buffer) == 6
+                assert buffer[:6] == data[4:]
+                with pytest.raises(strongroom.StorageError):
+                    file.read(1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="its count of memory")
+def test_a_failed_line_takes_no_memory_if_the_record_can_be_read_again() -> None:
+    def used() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+    line, sizes = bytes(16 << 20), []
+    with announcing(1 << 30, line) as url, strongroom.connect(url) as store, ExitStack() as files:
+        for _ in range(8):
+            file = files.enter_context(store.open_record("id", Key.generate()))
+            with pytest.raises(strongroom.StorageError):
+                file.readline()
+            sizes.append(used())
+        assert sizes[-1] - sizes[1] < 3 * len(line)  # half of six lines: freed memory may remain with the process
+
+
 def test_padding(remote: Strongroom) -> None:
     data = pattern(1000)
     before = remote.stats().bytes
@@ -642,8 +684,14 @@ def test_asyncio_on_an_encryption_server(server: Path, monkeypatch: pytest.Monke
                 assert await file.read() == pattern(3_000_000)
             async with store.take_record("once", key) as file:
                 assert await file.read(10) == pattern(10)
-                await cancel_at_its_end(file.read(10), file._file, "read", monkeypatch)
-                with pytest.raises(strongroom.UnsupportedError, match="once, in order"):  # never the data behind a gap
+                for size in (10, 1_000_000):
+                    await cancel_at_its_end(file.read(size), file._file, "read", monkeypatch)
+                await cancel_at_its_end(file.seek(5), file._file, "seek", monkeypatch)
+                assert await file.read(4) == pattern(14)[10:]
+                await cancel_at_its_end(file.read(2_000_000), file._file, "read", monkeypatch)
+                assert await file.read() == pattern(3_000_000)[14:]
+                await file.seek(10)
+                with pytest.raises(strongroom.UnsupportedError, match="once, in order"):
                     await file.read(10)
         with pytest.raises(strongroom.ClosedError):
             await store.stats()

@@ -197,4 +197,8 @@ impl ReadRecord for Reader {
             (self.position, self.response, self.piece) = (position, None, Bytes::new());
         }
     }
+
+    fn is_read_once(&self) -> bool {
+        self.only_answer.is_some()
+    }
 }

@@ -40,6 +40,13 @@ impl RecordReader {
     pub fn is_empty(&mut self) -> Result<bool, Error> {
         Ok(self.len()? == 0)
     }
+
+    /// Whether the data can be read only once, in order: a record that was taken from an encryption server.
+    #[doc(hidden)] // for other languages
+    #[must_use]
+    pub fn is_read_once(&self) -> bool {
+        self.0.is_read_once()
+    }
 }
 
 impl Read for RecordReader {

@@ -981,7 +981,8 @@ class Copied:
 
     @property
     def damaged(self) -> list[str]:
-        """The locators of the damaged records of the source, which were not copied; an earlier copy of one was kept."""
+        """The locators of the damaged records of the source, which were not copied; an earlier copy of one was kept.
+        One that ends in 48 zeros stands for all records at a place that the source cannot list."""
 
     @property
     def too_large(self) -> list[str]:
@@ -1005,6 +1006,11 @@ class NativeReader:
 
     def readinto(self, buffer: Buffer) -> int:
         """Fill a writable buffer, up to the end of the record or to unreadable data; return the number of bytes."""
+
+    def unread(self, position: int, data: Buffer) -> None:
+        """Take back ``data``, which was read at ``position`` but did not reach the caller: if the record can be read
+        only once, the next read there returns it again.
+        """
 
     def seek(self, offset: int, whence: int) -> int:
         """Move to a position, as in :meth:`io.IOBase.seek`."""

@@ -592,24 +592,32 @@ async def _copy(
 class RecordReader:
     """A :class:`strongroom.RecordReader` for asyncio. Iterating over it gives the data in pieces of 1 MiB.
 
-    Its calls take place one after another. A cancelled one leaves the position unchanged, so that no data is lost; only
-    a record that was taken from an encryption server, which sends it once, may not be readable any more."""
+    Its calls take place one after another. A cancelled one leaves the position unchanged, and loses no data that has
+    arrived; only the rest of a record that was taken from an encryption server, which sends it once, may then be
+    lost."""
 
     def __init__(self, file: strongroom.RecordReader) -> None:
         self._file = file
         # The position that the caller knows. A cancelled call may have moved the file's own, or still move it.
         self._position = 0
+        # The result of a cancelled call, which no task received.
+        self._unreceived: object = None
         self._order = asyncio.Lock()
         self._in_use = threading.Lock()
 
     async def _call(self, call: Callable[[], _T]) -> _T:
         def at_position() -> tuple[_T, int]:
             with self._in_use:
+                if isinstance(self._unreceived, bytes):
+                    native = self._file._native  # pyright: ignore[reportPrivateUsage]
+                    native.unread(self._position, self._unreceived)
                 self._file.seek(self._position)
-                return call(), self._file.tell()
+                self._unreceived = result = call()
+                return result, self._file.tell()
 
         async with self._order:
             result, self._position = await _in_thread(at_position)
+            self._unreceived = None
         return result
 
     async def read(self, size: int = -1) -> bytes:
