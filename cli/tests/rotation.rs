@@ -157,7 +157,7 @@ fn a_list_without_a_record_erases_nothing() {
     assert!(out.starts_with("found: 1\nmissing: 0\nerased: 1\nremaining: 0\n"), "{out}");
     let retrieve = ["retrieve", "--id", "id 0", "--key-file", "key 0", "--index-key-file", "new"];
     assert_eq!(world.ok(&retrieve, ""), DATA);
-    // Of a rotation that is finished, nothing remains to erase.
+    // A finished rotation has nothing left to erase.
     assert!(world.ok(&erase, "unknown\n").contains("finished"));
 }
 

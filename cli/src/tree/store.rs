@@ -565,13 +565,19 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_checkpoint_above_the_limits_is_left_out() {
+    /// A tree of three files, which were replaced by three others since.
+    fn with_other_files() -> World {
         let world = World::new();
         world.write(&["1", "2", "3"], "data");
         world.run(&["1", "2", "3"], false, Limits::FORMAT).unwrap();
         world.remove(&["1", "2", "3"]);
         world.write(&["4", "5", "6"], "data");
+        world
+    }
+
+    #[test]
+    fn a_checkpoint_above_the_limits_is_left_out() {
+        let world = with_other_files();
         let limits = Limits { entries: 3, ..Limits::FORMAT };
         let counts = world.run(&["4", "5", "6"], true, limits).unwrap();
         assert_eq!((counts.stored, counts.removed), (3, 3));
@@ -582,11 +588,7 @@ mod tests {
 
     #[test]
     fn a_failure_may_leave_a_mirror_without_its_manifest() {
-        let world = World::new();
-        world.write(&["1", "2", "3"], "data");
-        world.run(&["1", "2", "3"], false, Limits::FORMAT).unwrap();
-        world.remove(&["1", "2", "3"]);
-        world.write(&["4", "5", "6"], "data");
+        let world = with_other_files();
         let limits = Limits { entries: 3, ..Limits::FORMAT };
         let counts = world.run_after(|_| world.remove(&["6"]), &["4", "5", "6"], true, limits).unwrap();
         assert_eq!((counts.stored, counts.removed, counts.without_manifest), (2, 0, true));

@@ -188,7 +188,7 @@ impl Operations for Client {
 
     fn contains(&self, id: &[u8]) -> Result<Call<bool>, Error> {
         let request = self.requests.json(names::CONTAINS, Record::new(id))?;
-        self.read(request, |answer| document(&answer, of_read, documents::read_contains))
+        self.read(request, |answer| answer.document(documents::read_contains).map_err(of_read))
     }
 
     fn delete(&self, id: &[u8], key: &RecordKey) -> Result<Call<()>, Error> {
@@ -199,14 +199,16 @@ impl Operations for Client {
     fn erase(&self, id: &[u8]) -> Result<Call<bool>, Error> {
         let request = self.requests.json(names::ERASE, Record::new(id))?;
         // A repetition could remove a record that was stored in the meantime.
-        self.change(request, RetryPolicy::UnlessDone, |answer| document(&answer, of_write, documents::read_erased))
+        self.change(request, RetryPolicy::UnlessDone, |answer| {
+            answer.document(documents::read_erased).map_err(of_write)
+        })
     }
 
     fn purge(&self, limit: usize) -> Result<usize, Error> {
         let body = Bytes::from(documents::purge(None, limit).to_string());
         let request = ApiRequest::new(Method::POST, names::PURGE).of_type(JSON).body(body);
         let read = move |answer: &Value| documents::read_purged(answer).filter(|purged| *purged <= limit);
-        let decode = move |answer: ApiResponse| document(&answer, of_write, read);
+        let decode = move |answer: ApiResponse| answer.document(read).map_err(of_write);
         self.change(request, RetryPolicy::Idempotent, decode)?.wait()
     }
 
@@ -255,7 +257,7 @@ impl Operations for Client {
     fn stats(&self) -> Result<Call<Stats>, Error> {
         let request = ApiRequest::new(Method::POST, names::STATS).of_type(JSON).body(Bytes::from_static(b"{}"));
         self.read(request, |answer| {
-            let [records, bytes, expired, free] = document(&answer, of_read, documents::read_stats)?;
+            let [records, bytes, expired, free] = answer.document(documents::read_stats).map_err(of_read)?;
             Ok(Stats { records, bytes, expired, free })
         })
     }
@@ -293,16 +295,6 @@ fn rekey_time(len: u64) -> Duration {
 /// A copy that is wiped when its last handle is dropped.
 fn wiped(data: &[u8]) -> Result<Bytes, Error> {
     Wiped::copy(data).map(Bytes::from_owner).map_err(|_| Error::TooLarge)
-}
-
-/// Decodes an answer in JSON. `to_error` converts the failure of one that violates the protocol.
-fn document<T>(
-    answer: &ApiResponse,
-    to_error: fn(Failure) -> Error,
-    read: impl FnOnce(&Value) -> Option<T>,
-) -> Result<T, Error> {
-    let document = serde_json::from_slice(&answer.body).ok();
-    document.and_then(|document| read(&document)).ok_or_else(|| to_error(Failure::ProtocolViolation))
 }
 
 impl fmt::Debug for Client {

@@ -8,6 +8,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE};
 use hyper::{HeaderMap, StatusCode};
+use serde_json::Value;
 
 use super::failure::{Failure, root};
 use super::problem::Problem;
@@ -42,6 +43,12 @@ impl ApiResponse {
     /// from one that is missing.
     pub(crate) fn into_data(self) -> Option<Vec<u8>> {
         (content_length(&self.headers)? == self.body.len() as u64).then_some(self.body)
+    }
+
+    /// The body as a document in JSON, from which `read` takes a value.
+    pub(crate) fn document<T>(&self, read: impl FnOnce(&Value) -> Option<T>) -> Result<T, Failure> {
+        let document = serde_json::from_slice(&self.body).ok();
+        document.and_then(|document| read(&document)).ok_or(Failure::ProtocolViolation)
     }
 }
 

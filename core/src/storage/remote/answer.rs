@@ -13,16 +13,6 @@ pub(super) fn head_in(headers: &HeaderMap) -> Option<Head> {
     Head::of(&base64url::decode_etag::<HEAD_LEN>(headers.get(ETAG)?.to_str().ok()?)?)
 }
 
-/// Decodes an answer in JSON. `to_error` converts the failure of one that violates the protocol.
-pub(super) fn document<T>(
-    answer: &ApiResponse,
-    to_error: fn(Failure) -> Error,
-    read: impl FnOnce(&Value) -> Option<T>,
-) -> Result<T, Error> {
-    let document = serde_json::from_slice(&answer.body).ok();
-    document.and_then(|document| read(&document)).ok_or_else(|| to_error(Failure::ProtocolViolation))
-}
-
 /// The entries of a page.
 pub(super) fn entries(page: &Value) -> Option<Vec<Entry>> {
     let page = documents::read_page::<HEAD_LEN>(page)?;

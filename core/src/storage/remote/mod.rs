@@ -25,7 +25,7 @@ use crate::protocol::names::{self, JSON, OCTET_STREAM};
 use crate::protocol::nodes::Role;
 use crate::protocol::{base64url, batch, documents};
 use crate::util::memory;
-use answer::{document, entries, found, head_in, is_general, of_read, of_write, protocol_violation, verified};
+use answer::{entries, found, head_in, is_general, of_read, of_write, protocol_violation, verified};
 use upload::RemoteUpload;
 
 /// The most bytes of one entry of a page.
@@ -362,7 +362,7 @@ impl Storage for RemoteStorage {
                 let locators = after.iter().chain(page.iter().map(|entry| &entry.locator));
                 page.len() <= wanted && locators.map(Locator::as_bytes).is_sorted_by(|one, next| one < next)
             };
-            let page = document(&answer, of_read, entries)?;
+            let page = answer.document(entries).map_err(of_read)?;
             if !in_order(&page) {
                 return Err(protocol_violation());
             }
@@ -378,7 +378,7 @@ impl Storage for RemoteStorage {
     fn list_expired(&self, now: u64, limit: usize) -> Result<Vec<Entry>, Error> {
         let limit = limit.min(PAGE_ENTRIES);
         let request = ApiRequest::new(Method::GET, names::expired(now, limit)).at_most((limit as u64 + 1) * LINE_BYTES);
-        let page = document(&self.read(&request)?, of_read, entries)?;
+        let page = self.read(&request)?.document(entries).map_err(of_read)?;
         if page.len() <= limit { Ok(page) } else { Err(protocol_violation()) }
     }
 
@@ -389,7 +389,7 @@ impl Storage for RemoteStorage {
             self.http.end(),
         );
         let read = |answer: &Value| documents::read_purged(answer).filter(|purged| *purged <= limit);
-        document(&outcome.map_err(of_write)?, of_write, read)
+        outcome.and_then(|answer| answer.document(read)).map_err(of_write)
     }
 
     fn settings(&self) -> Result<Option<Vec<u8>>, Error> {
@@ -419,7 +419,7 @@ impl Storage for RemoteStorage {
         let limit = limit.clamp(1, VERIFY_RECORDS);
         let body = documents::verify(position.map(ToString::to_string).as_deref(), limit);
         let answer = self.read(&json_request(names::VERIFY, &body).at_most(VERIFY_BYTES))?;
-        let verified = document(&answer, of_read, |answer| verified(documents::read_verification(answer)?))?;
+        let verified = answer.document(|answer| verified(documents::read_verification(answer)?)).map_err(of_read)?;
         if verified.records > limit as u64 || (verified.next.is_some() && verified.next.as_ref() == position) {
             return Err(protocol_violation());
         }
@@ -428,7 +428,7 @@ impl Storage for RemoteStorage {
 
     fn stats(&self, now: u64) -> Result<Stats, Error> {
         let answer = self.read(&ApiRequest::new(Method::GET, names::stats(now)))?;
-        let [records, bytes, expired, free] = document(&answer, of_read, documents::read_stats)?;
+        let [records, bytes, expired, free] = answer.document(documents::read_stats).map_err(of_read)?;
         Ok(Stats { records, bytes, expired, free })
     }
 
@@ -438,7 +438,7 @@ impl Storage for RemoteStorage {
 
     fn compact(&self, limit: u64) -> Result<u64, Error> {
         let answer = self.read(&json_request(names::COMPACT, &documents::compact(limit)))?;
-        let compacted = document(&answer, of_read, documents::read_compacted)?;
+        let compacted = answer.document(documents::read_compacted).map_err(of_read)?;
         if compacted <= limit { Ok(compacted) } else { Err(protocol_violation()) }
     }
 
