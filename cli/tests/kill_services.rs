@@ -263,13 +263,20 @@ fn killed_services_keep_acknowledged_writes() {
             } else {
                 let before = counts.acknowledged.load(Ordering::Relaxed);
                 let more = usize::try_from(kill * 7919 % 200).unwrap();
-                wait_for(|| (counts.acknowledged.load(Ordering::Relaxed) >= before + more).then_some(()));
+                wait_for(|| {
+                    // A service ends if it finds no storage for a while at its start.
+                    services.iter_mut().for_each(Supervised::restart_if_ended);
+                    (counts.acknowledged.load(Ordering::Relaxed) >= before + more).then_some(())
+                });
             }
             services.iter_mut().for_each(Supervised::restart_if_ended);
             services[usize::try_from(kill % 2).unwrap()].kill();
         }
         thread::sleep(Duration::from_millis(500));
-        services.iter_mut().for_each(Supervised::restart_if_ended);
+        wait_for(|| {
+            services.iter_mut().for_each(Supervised::restart_if_ended);
+            patient.stats().ok()
+        });
         stop.store(true, Ordering::Relaxed);
         clients.into_iter().map(|client| client.join_within(DEADLINE)).collect()
     });
