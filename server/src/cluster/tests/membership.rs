@@ -44,7 +44,7 @@ async fn services_start_in_any_order() {
         assert!(all.iter().map(of_this).all(|count| count == 1));
     }
     eprintln!("5 services, the slowest after the last start: {slowest:?}");
-    assert!(slowest <= Duration::from_secs(3), "{slowest:?}");
+    assert!(slowest <= Duration::from_secs(4), "{slowest:?}");
 }
 
 /// The others would ignore the service, and its clients could not use it.
