@@ -160,7 +160,7 @@ fn a_revoked_client_is_refused_from_the_reload_on() {
     assert!(authority.connect(&server, &honest).is_err());
 }
 
-/// A revocation takes effect although another file is invalid. What cannot be reloaded stays in use.
+/// A revocation takes effect although another file is invalid. An invalid file keeps its old content in use.
 #[test]
 fn an_invalid_file_prevents_no_revocation() {
     let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new());

@@ -53,6 +53,13 @@ pub enum Error {
     AccessDenied(#[source] Source),
 }
 
+impl Error {
+    /// Whether an operation fails because of one record: it is damaged, or of a newer version.
+    pub(crate) fn is_of_record(&self) -> bool {
+        matches!(self, Self::Corrupt | Self::Unsupported(_))
+    }
+}
+
 /// The same error, for another caller.
 #[cfg_attr(
     not(any(feature = "postgres", feature = "remote", feature = "sqlite")),

@@ -62,12 +62,7 @@ impl State {
 
     /// Whether `mode` allows a write under `locator`.
     fn check(&self, locator: &Locator, mode: PutMode) -> Result<(), Error> {
-        let head = self.info(locator).map(|info| info.head);
-        match mode {
-            PutMode::Create if head.is_some() => Err(Error::AlreadyExists),
-            PutMode::ReplaceIf(expected) if head != Some(expected) => Err(Error::Conflict),
-            _ => Ok(()),
-        }
+        mode.check(self.info(locator).map(|info| info.head))
     }
 }
 

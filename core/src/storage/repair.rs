@@ -87,7 +87,8 @@ fn write_long<S: Storage + 'static>(
 pub(super) fn intact_info(copy: &dyn Storage, locator: &Locator) -> Result<Option<Info>, Error> {
     let info = match copy.info(locator) {
         Ok(Some(info)) => info,
-        Ok(None) | Err(Error::Corrupt | Error::Unsupported(_)) => return Ok(None),
+        Ok(None) => return Ok(None),
+        Err(error) if error.is_of_record() => return Ok(None),
         Err(error) => return Err(error),
     };
     let (mut records, mut position) = (0, VerifyPosition::Record(*locator));

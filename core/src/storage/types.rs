@@ -66,6 +66,17 @@ pub enum PutMode {
     ReplaceIf(Head),
 }
 
+impl PutMode {
+    /// Fails if this does not allow a write over the record with the head `there`, if there is one.
+    pub(crate) fn check(self, there: Option<Head>) -> Result<(), Error> {
+        match self {
+            Self::Create if there.is_some() => Err(Error::AlreadyExists),
+            Self::ReplaceIf(expected) if there != Some(expected) => Err(Error::Conflict),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// A record's head and length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -44,16 +44,11 @@ fn remove_abandoned_claims(storage: &dyn Storage, now: u64, limit: usize) -> Res
         match storage.delete(&entry.locator, Some(&entry.info.head)) {
             Ok(found) => removed += usize::from(found),
             Err(storage::Error::Conflict) => {} // it was changed since it was listed
-            Err(error) if is_of_record(&error) => {}
+            Err(error) if error.is_of_record() => {}
             Err(error) => return Err(error.into()),
         }
     }
     Ok(removed)
-}
-
-/// Whether an operation fails because of one of the records.
-fn is_of_record(error: &storage::Error) -> bool {
-    matches!(error, storage::Error::Corrupt | storage::Error::Unsupported(_))
 }
 
 /// The first entries of the storage. If the very first one is unreadable, those behind it, or none if the unreadable ones
@@ -61,11 +56,11 @@ fn is_of_record(error: &storage::Error) -> bool {
 fn first_entries(storage: &dyn Storage, latest: u64, limit: usize) -> Result<Vec<Entry>, storage::Error> {
     let is_readable = |time| match next_page(storage, Some(&claim::last_locator(time)), 1) {
         Ok(_) => Ok(true),
-        Err(error) if is_of_record(&error) => Ok(false),
+        Err(error) if error.is_of_record() => Ok(false),
         Err(error) => Err(error),
     };
     match page_before_damage(storage, None, limit) {
-        Err(error) if is_of_record(&error) && is_readable(latest)? => {
+        Err(error) if error.is_of_record() && is_readable(latest)? => {
             let (mut damaged, mut readable) = (0, latest);
             while readable - damaged > 1 {
                 let middle = damaged.midpoint(readable);
@@ -73,7 +68,7 @@ fn first_entries(storage: &dyn Storage, latest: u64, limit: usize) -> Result<Vec
             }
             page_before_damage(storage, Some(&claim::last_locator(readable)), limit)
         }
-        Err(error) if is_of_record(&error) => Ok(Vec::new()),
+        Err(error) if error.is_of_record() => Ok(Vec::new()),
         page => page,
     }
 }
@@ -86,7 +81,7 @@ pub(super) fn page_before_damage(
 ) -> Result<Vec<Entry>, storage::Error> {
     loop {
         match next_page(storage, after, limit) {
-            Err(error) if is_of_record(&error) && limit > 1 => limit /= 2,
+            Err(error) if error.is_of_record() && limit > 1 => limit /= 2,
             page => return page,
         }
     }

@@ -145,7 +145,7 @@ fn a_rotation_ends_once_a_damaged_record_is_erased() {
     }
 }
 
-/// Before its second step, a move has changed nothing. What it leaves keeps no place for ever.
+/// Before its second step, a move has changed nothing. Its reservation keeps no place for ever.
 #[test]
 fn maintenance_goes_on_despite_damage_at_the_origin_of_a_move() {
     for (len, (case, damage)) in [100, 1000].into_iter().flat_map(|len| DAMAGE.map(|damage| (len, damage))) {

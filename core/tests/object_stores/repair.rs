@@ -128,7 +128,7 @@ pub(super) fn make_newer(locator: &Locator, bytes: &mut [u8]) {
     bytes[4..8].copy_from_slice(&checksum.finalize().to_le_bytes());
 }
 
-/// Whatever byte of an object's header is damaged, the record does not seem to be none: a mirror keeps its copy, a new
+/// A damaged byte, anywhere in an object's header, does not hide the record: a mirror keeps its copy, a new
 /// record does not take its place, and a repair restores it.
 #[test]
 fn damage_to_a_header_never_hides_the_record() {

@@ -33,7 +33,7 @@ struct Unreadable;
 /// [`Unreadable`] if a record is damaged, or of a newer version, so that it does not block others.
 fn if_readable(info: Result<Option<Info>, Error>) -> Result<Result<Option<Info>, Unreadable>, Error> {
     match info {
-        Err(Error::Corrupt | Error::Unsupported(_)) => Ok(Err(Unreadable)),
+        Err(error) if error.is_of_record() => Ok(Err(Unreadable)),
         info => info.map(Ok),
     }
 }
@@ -138,8 +138,8 @@ impl Records {
             if let Some((locator, head)) = record {
                 match self.delete(&locator, Some(&head)).await {
                     Ok(found) => removed = found,
-                    // It was replaced, or is unreadable.
-                    Err(Error::Conflict | Error::Corrupt | Error::Unsupported(_)) => return Ok(false),
+                    Err(Error::Conflict) => return Ok(false), // it was replaced
+                    Err(error) if error.is_of_record() => return Ok(false),
                     Err(error) => return Err(error),
                 }
             }

@@ -48,11 +48,11 @@ impl Records {
         let Some(locator) = names::locator_of(&listed.name) else { return Ok(()) };
         let unused = async {
             let slot = self.load(&locator, START_LEN).await?;
-            Ok(if slot.info.is_none() && self.settle(&slot).await? { slot.version } else { None })
+            Ok::<_, Error>(if slot.info.is_none() && self.settle(&slot).await? { slot.version } else { None })
         };
         let version = match unused.await {
             // It is damaged, or keeps the place of a record that is.
-            Err(Error::Corrupt | Error::Unsupported(_)) => return Ok(()),
+            Err(error) if error.is_of_record() => return Ok(()),
             version => version?,
         };
         if let Some(version) = version {
@@ -88,7 +88,7 @@ impl Records {
         let mut next = Some((String::new(), *owner));
         while let Some((marker, locator)) = next.take() {
             let slot = match self.load(&locator, START_LEN).await {
-                Err(Error::Corrupt | Error::Unsupported(_)) => return Ok(false), // its record may be this one
+                Err(error) if error.is_of_record() => return Ok(false), // its record may be this one
                 slot => slot?,
             };
             if slot.object.and_then(|object| object.pointer()).is_some_and(|pointer| pointer.upload == *id) {

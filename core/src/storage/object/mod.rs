@@ -281,7 +281,7 @@ impl Storage for ObjectStorage {
     fn upload(self: Arc<Self>, locator: &Locator, mode: PutMode) -> Result<Box<dyn Upload>, Error> {
         self.check_open()?;
         if mode != PutMode::Overwrite {
-            Records::check(self.info(locator)?.map(|info| info.head), mode)?;
+            mode.check(self.info(locator)?.map(|info| info.head))?;
         }
         Ok(Box::new(ObjectUpload::new(self, *locator, mode)?))
     }

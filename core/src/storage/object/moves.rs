@@ -144,7 +144,7 @@ impl Records {
         if kind != Kind::Reservation {
             // Step 4. An unreadable object is another one, or a leaving one that nobody can continue to move.
             let origin = match self.get(&name, START_LEN).await {
-                Err(Error::Corrupt | Error::Unsupported(_)) => None,
+                Err(error) if error.is_of_record() => None,
                 origin => origin?,
             };
             if let Some((_, got)) = origin.filter(|(object, _)| object.is_leaving(id)) {

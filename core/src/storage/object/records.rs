@@ -146,15 +146,6 @@ impl Records {
         Ok(self.load(locator, START_LEN).await?.info)
     }
 
-    /// Whether `mode` allows a write over `found`.
-    pub(super) fn check(found: Option<Head>, mode: PutMode) -> Result<(), Error> {
-        match mode {
-            PutMode::Create if found.is_some() => Err(Error::AlreadyExists),
-            PutMode::ReplaceIf(expected) if found != Some(expected) => Err(Error::Conflict),
-            _ => Ok(()),
-        }
-    }
-
     /// Writes a record, or a pointer to one, whose head is `head`. Removes the segments of the one that it replaces.
     pub(super) async fn commit(
         &self,
@@ -180,7 +171,7 @@ impl Records {
             if replaced.is_some_and(|head| head != slot.head()) {
                 return Err(changed_since());
             }
-            Self::check(slot.head(), mode)?;
+            mode.check(slot.head())?;
             if self.settle(&slot).await.map_err(|error| after(doubtful, error))? {
                 let put = self.bucket.put_if(&name, &object, &slot.condition()).await;
                 match put.map_err(|error| after(doubtful, error))? {

@@ -96,11 +96,7 @@ impl PostgresStorage {
     pub(super) fn check_mode(&self, locator: &Locator, mode: PutMode) -> Result<(), Error> {
         self.check_usable()?;
         let there = if mode == PutMode::Overwrite { None } else { self.find_info(locator)?.map(|info| info.head) };
-        match mode {
-            PutMode::Create if there.is_some() => Err(Error::AlreadyExists),
-            PutMode::ReplaceIf(expected) if there != Some(expected) => Err(Error::Conflict),
-            _ => Ok(()),
-        }
+        mode.check(there)
     }
 
     pub(super) fn put_long(&self, locator: &Locator, record: &[u8], mode: PutMode) -> Result<(), Error> {

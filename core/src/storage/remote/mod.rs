@@ -300,11 +300,8 @@ impl Storage for RemoteStorage {
         self.http.check_open().map_err(of_read)?;
         // A damaged record may be overwritten, too.
         let there = if mode == PutMode::Overwrite { None } else { self.info(locator)?.map(|info| info.head) };
-        match mode {
-            PutMode::Create if there.is_some() => Err(Error::AlreadyExists),
-            PutMode::ReplaceIf(expected) if there != Some(expected) => Err(Error::Conflict),
-            _ => Ok(Box::new(RemoteUpload::new(self, *locator, mode))),
-        }
+        mode.check(there)?;
+        Ok(Box::new(RemoteUpload::new(self, *locator, mode)))
     }
 
     /// Removes one given version, so that a retry after a lost answer does no harm. A damaged record has none, so its

@@ -141,7 +141,7 @@ fn find_intact(copy: &dyn Storage, locator: Option<&Locator>, wanted: Option<i64
     let mut first = [0; LOCATOR_LEN];
     first.iter_mut().zip((wanted.cast_unsigned() ^ (1 << 63)).to_be_bytes()).for_each(|(to, from)| *to = from);
     let list = match copy.list(Some(&Locator::from_bytes(first)), 1) {
-        Err(Error::Corrupt | Error::Unsupported(_)) => return Ok(None),
+        Err(error) if error.is_of_record() => return Ok(None),
         list => list?,
     };
     let Some(entry) = list.first().filter(|entry| prefix(&entry.locator) == wanted) else { return Ok(None) };

@@ -45,12 +45,8 @@ pub(super) fn record_row(row: &Row<'_>) -> Outcome<RecordRow> {
 /// The row of the stored record, if `mode` allows a write.
 pub(super) fn check(connection: &Connection, locator: &Locator, mode: PutMode) -> Outcome<Option<RecordRow>> {
     let found = find(connection, locator)?;
-    let head = found.as_ref().map(|row| row.info.head);
-    match mode {
-        PutMode::Create if head.is_some() => Err(Error::AlreadyExists.into()),
-        PutMode::ReplaceIf(expected) if head != Some(expected) => Err(Error::Conflict.into()),
-        _ => Ok(found),
-    }
+    mode.check(found.as_ref().map(|row| row.info.head))?;
+    Ok(found)
 }
 
 /// Writes a record that is in memory.
