@@ -10,7 +10,7 @@ use rcgen::{
     KeyUsagePurpose,
 };
 use serde_json::json;
-use strongroom::Error;
+use strongroom::{Error, with_suffix};
 use time::OffsetDateTime;
 use x509_cert::Certificate;
 use x509_cert::der::asn1::Utf8StringRef;
@@ -19,7 +19,7 @@ use x509_cert::der::{Decode, DecodePem};
 use crate::args::Options;
 use crate::certificate_args::{CertificateCommand, NewCertificate};
 use crate::failure::Failure;
-use crate::in_use::{InUse, with_suffix};
+use crate::in_use::InUse;
 use crate::new_file::NewFile;
 use crate::reply::{json_path, reply};
 

@@ -1,17 +1,14 @@
 //! The files that a command uses. None of them may be its output, under any name.
 
-use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use strongroom::{database_files, will_be_same_file, with_suffix};
+
 use crate::args::Options;
 use crate::failure::Failure;
-use crate::new_file::folder_of;
 use crate::open;
 use crate::streams::{self, is_stdin};
-
-/// The suffixes of the files of SQLite and the library. The first is that of the database itself.
-const DATABASE: [&str; 5] = ["", "-wal", "-shm", "-journal", ".uploads"];
 
 pub(crate) struct InUse {
     /// Files that SQLite has open. Closing one of them elsewhere in this process releases SQLite's locks.
@@ -37,7 +34,7 @@ impl InUse {
         ];
         let mut others: Vec<_> = named.into_iter().flatten().cloned().collect();
         let store = open::database(options);
-        let database = store.iter().flat_map(|store| DATABASE.map(|suffix| with_suffix(store, suffix))).collect();
+        let database = store.iter().flat_map(|store| database_files(store)).collect();
         others.extend(inputs.iter().filter(|path| !is_stdin(Some(path))).map(|path| path.to_path_buf()));
         others.extend(store.iter().map(|store| index_key_file(store)));
         Self { database, others }
@@ -61,11 +58,7 @@ impl InUse {
 
     /// Rejects an output that is one of the files, or one that does not exist yet.
     pub(crate) fn refuse(&self, output: &Path) -> Result<(), Failure> {
-        let is_used = match identity(output) {
-            Some(found) => self.all().any(|file| identity(file).as_ref() == Some(&found)),
-            None => self.all().any(|file| is_same_name(file, output)),
-        };
-        if is_used {
+        if self.all().any(|file| will_be_same_file(file, output)) {
             return Err(Failure::argument(
                 "the output is a file that this command uses, such as the store or a key: choose another name",
             ));
@@ -84,21 +77,9 @@ impl InUse {
     }
 }
 
-pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(suffix);
-    name.into()
-}
-
 /// The default file of a database's index key.
 pub(crate) fn index_key_file(database: &Path) -> PathBuf {
     with_suffix(database, ".index-key")
-}
-
-/// Whether both paths have the same name in the same folder.
-fn is_same_name(one: &Path, other: &Path) -> bool {
-    let folder = |path| identity(folder_of(path));
-    one.file_name() == other.file_name() && folder(one).is_some() && folder(one) == folder(other)
 }
 
 /// A file's device and inode, which are the same for all of its names.

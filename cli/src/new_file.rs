@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use strongroom::{folder_of, sync_folder_of};
 use tempfile::TempPath;
 
 use crate::interrupt;
@@ -291,24 +292,6 @@ fn mark_as_alive(_file: &File, _path: &Path) -> bool {
 
 #[cfg(not(unix))]
 fn lock(_file: &File) {}
-
-pub(crate) fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// Makes a new name durable, as far as the file system supports it. Some cannot open or sync a folder, which is not an
-/// error.
-pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
-    use ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
-
-    if !cfg!(unix) {
-        return Ok(());
-    }
-    match File::open(folder_of(path)).and_then(|folder| folder.sync_all()) {
-        Err(error) if [InvalidInput, PermissionDenied, Unsupported].contains(&error.kind()) => Ok(()),
-        outcome => outcome,
-    }
-}
 
 /// Creates a folder and its missing parents, accessible only to their owner, and makes their names durable.
 pub(crate) fn create_folders(folder: &Path) -> io::Result<()> {

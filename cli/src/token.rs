@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use strongroom::Error;
+use strongroom::{Error, sync_folder_of};
 use strongroom_server::{ListedToken, NewToken, Scope, StartError, finished_lines, list_tokens, read_token_uses};
 use zeroize::Zeroizing;
 
@@ -15,7 +15,6 @@ use crate::args::Options;
 use crate::failure::Failure;
 use crate::in_use::InUse;
 use crate::keys::{NamedKeyFile, NewKeyFile};
-use crate::new_file::sync_folder_of;
 use crate::reply::{json_path, json_text, reply};
 use crate::serve_args::TokenCommand;
 use crate::{streams, times};

@@ -123,12 +123,12 @@ pub use storage::Stats;
 pub use store::{maintain_storage, purge_storage};
 pub use store_identity::StoreIdentity;
 pub use strongroom::{RecordReader, RecordWriter, Retention, Rotation, Strongroom};
-#[cfg(any(feature = "keyring", feature = "sqlite"))]
-#[doc(hidden)] // for the services
-pub use util::files::folder_of;
 #[cfg(feature = "sqlite")]
-#[doc(hidden)] // for the services
-pub use util::files::will_be_same_file;
+#[doc(hidden)] // for the program and the services
+pub use util::files::{database_files, will_be_same_file};
+#[cfg(any(feature = "keyring", feature = "sqlite"))]
+#[doc(hidden)] // for the program and the services
+pub use util::files::{folder_of, sync_folder_of, with_suffix};
 pub use util::interrupt;
 pub use util::random::RandomError;
 #[doc(hidden)] // for the C interface, which promises its callers that 64 KiB are enough

@@ -1,11 +1,10 @@
 //! The check of the files that a configuration names, before the service opens or connects to anything.
 
-use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use strongroom::protocol::secret_text::{self, SecretKind};
-use strongroom::{Location, will_be_same_file};
+use strongroom::{Location, database_files, will_be_same_file, with_suffix};
 
 use crate::audit;
 use crate::config::address::ListenAddress;
@@ -15,9 +14,6 @@ use crate::files::kind::FileKind;
 use crate::start_error::StartError;
 use crate::tls;
 use crate::tokens::uses;
-
-/// The suffixes of a database's files: its own, SQLite's, and those of the library.
-const DATABASE: [&str; 6] = ["", "-wal", "-shm", "-journal", ".uploads", ".index-key"];
 
 impl Config {
     /// Checks that each file of the configuration exists and has the right kind of content: an index key, a token,
@@ -62,7 +58,8 @@ impl Config {
         let outputs = outputs.into_iter().filter_map(|(name, path)| Some((name, path?)));
         let mut others: Vec<(&'static str, PathBuf)> = Vec::new();
         if let Some(Ok(Location::Database(store))) = self.store.as_ref().map(Location::parse) {
-            others.extend(DATABASE.map(|suffix| ("store", with_suffix(&store, suffix))));
+            let files = database_files(&store).into_iter().chain([with_suffix(&store, ".index-key")]);
+            others.extend(files.map(|file| ("store", file)));
         }
         let files = self.inputs().map(|(name, path, _)| (name, path)).chain(self.tls_files());
         others.extend(files.map(|(name, path)| (name, path.to_path_buf())));
@@ -118,10 +115,4 @@ impl Config {
             files.into_iter().filter_map(|(name, path)| Some((name, path?.as_path())))
         })
     }
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(suffix);
-    name.into()
 }

@@ -1,7 +1,6 @@
 //! The first copy of a database to a new one. It begins with a copy of all pages, at the speed of the disks. Then both
 //! are compared as in any other copy, and each record of the new database is checked by its checksum.
 
-use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -11,11 +10,8 @@ use super::check::{check_interrupt, damaged_records};
 use super::{Copied, CopyOptions, Mode, copy_with};
 use crate::error::Error;
 use crate::storage::{Durability, SqliteStorage, Storage};
-use crate::util::files::{check_single_name, is_no_room, sync_folder_of, without_links};
+use crate::util::files::{check_single_name, database_files, is_no_room, sync_folder_of, with_suffix, without_links};
 use crate::util::locked_file::LockedFile;
-
-/// The files beside a database, which a killed copy may leave.
-const COMPANIONS: [&str; 4] = ["-wal", "-shm", "-journal", ".uploads"];
 
 /// Makes the new database `to` from that at `from`. `None` if the records must be copied one by one: pages are damaged, or
 /// another process has made `to`.
@@ -124,7 +120,7 @@ impl Unfinished {
     }
 
     fn remove_companions(&self) -> std::io::Result<()> {
-        COMPANIONS.iter().try_for_each(|suffix| match fs::remove_file(with_suffix(&self.path, suffix)) {
+        database_files(&self.path)[1..].iter().try_for_each(|file| match fs::remove_file(file) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         })
@@ -158,12 +154,6 @@ fn rename_new(from: &Path, to: &Path) -> std::io::Result<()> {
         return Err(std::io::ErrorKind::AlreadyExists.into());
     }
     fs::rename(from, to)
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(suffix);
-    name.into()
 }
 
 fn of_file(error: std::io::Error) -> Error {

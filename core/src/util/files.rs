@@ -2,12 +2,16 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Makes the name of the new file `path` durable.
 ///
 /// A folder that does not support sync (not readable, or on CIFS or FUSE) is not an error: the file exists.
-pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
+///
+/// # Errors
+///
+/// Another failure to open or to sync the folder.
+pub fn sync_folder_of(path: &Path) -> io::Result<()> {
     if !cfg!(unix) {
         return Ok(());
     }
@@ -30,6 +34,21 @@ pub(crate) fn is_no_room(error: &io::Error) -> bool {
 #[must_use]
 pub fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// The path with the suffix after its last name.
+#[must_use]
+pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_os_string();
+    name.push(suffix);
+    name.into()
+}
+
+/// The files of a database: its own, those of SQLite, and that of the lock of uploads.
+#[cfg(feature = "sqlite")]
+#[must_use]
+pub fn database_files(database: &Path) -> [PathBuf; 5] {
+    ["", "-wal", "-shm", "-journal", ".uploads"].map(|suffix| with_suffix(database, suffix))
 }
 
 /// Whether both paths lead to the same file, under any name.

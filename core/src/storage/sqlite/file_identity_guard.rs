@@ -18,11 +18,10 @@ use rusqlite::Connection;
 use super::error::Outcome;
 use super::lock;
 #[cfg(unix)]
-use super::path::with_suffix;
 #[cfg(unix)]
 use crate::storage::Error;
 #[cfg(unix)]
-use crate::util::files::folder_of;
+use crate::util::files::{folder_of, with_suffix};
 
 /// The interval of the checks by reads, and by commits while the folder is unchanged.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);

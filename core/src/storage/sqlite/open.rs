@@ -13,7 +13,7 @@ use super::error::{Fault, Outcome};
 use super::file_identity_guard::FileIdentityGuard;
 use super::fork_guard::OpenHandle;
 use super::group_commit::abandoned;
-use super::path::{self, failed, with_suffix};
+use super::path::{self, failed};
 use super::read_lock::ReadLock;
 use super::read_only::{Access, ReadOnly};
 use super::readers::Readers;
@@ -24,7 +24,7 @@ use super::writer::Writer;
 use super::{Durability, SqliteStorage, connection_settings};
 use crate::storage::Error;
 use crate::storage::commit_queue::CommitQueue;
-use crate::util::files::{folder_of, is_no_room};
+use crate::util::files::{folder_of, is_no_room, with_suffix};
 use crate::util::fork_check::OwnerProcess;
 
 /// The size in bytes of the smallest database that is not empty.

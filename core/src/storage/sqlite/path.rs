@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::error::Outcome;
 use crate::storage::Error;
-use crate::util::files::{is_no_room, sync_folder_of};
+use crate::util::files::{is_no_room, sync_folder_of, with_suffix};
 
 /// The files that SQLite keeps beside a database.
 const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
@@ -234,10 +234,4 @@ pub(super) fn failed(path: &Path, source: impl Into<Box<dyn std::error::Error + 
         source: Box<dyn std::error::Error + Send + Sync>,
     }
     Error::Backend(Box::new(CannotOpen { path: path.to_path_buf(), source: source.into() }))
-}
-
-pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_os_string();
-    name.push(suffix);
-    name.into()
 }

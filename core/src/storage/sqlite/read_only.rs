@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::error::Outcome;
-use super::path::{failed, why_not_writable, with_suffix};
+use super::path::{failed, why_not_writable};
 use crate::storage::Error;
+use crate::util::files::with_suffix;
 
 /// The reason why a store is read-only.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -332,7 +332,7 @@ mod tests {
             let (other, copy) = self::storage();
             let crashed = other.path().join("crashed.db");
             for suffix in ["", "-wal"] {
-                let name = |path: &Path| path::with_suffix(path, suffix);
+                let name = |path: &Path| crate::util::files::with_suffix(path, suffix);
                 fs::copy(name(storage.path()), name(&crashed)).unwrap();
             }
             if is_cut_off {

@@ -56,7 +56,7 @@ impl Drop for Claim {
 #[cfg(target_os = "linux")]
 fn mapped(database: &Path) -> usize {
     use std::os::unix::ffi::OsStrExt;
-    let index = super::path::with_suffix(database, "-shm");
+    let index = crate::util::files::with_suffix(database, "-shm");
     std::fs::read("/proc/self/maps").map_or(0, |maps| count(&maps, index.as_os_str().as_bytes()))
 }
 

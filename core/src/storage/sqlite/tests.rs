@@ -12,6 +12,7 @@ use super::space_tests::wait_for_reclamation;
 use super::*;
 use crate::storage::LOCATOR_LEN;
 use crate::storage::{Damage, DamageKind};
+use crate::util::files::with_suffix;
 use crate::util::interrupt::{self, interruptible};
 
 pub(super) fn storage() -> (tempfile::TempDir, SqliteStorage) {
@@ -379,7 +380,7 @@ fn an_upload_of_any_length_has_a_short_log() {
     for _ in 0..100 {
         upload.write(&vec![7; 1 << 20]).unwrap();
     }
-    let log = std::fs::metadata(path::with_suffix(storage.path(), "-wal")).unwrap().len();
+    let log = std::fs::metadata(with_suffix(storage.path(), "-wal")).unwrap().len();
     assert!(log < 80 << 20, "{log}");
     let sql = "SELECT unixepoch() - touched FROM pending";
     let age: i64 = storage.database.read(|connection| Ok(connection.query_row(sql, (), |row| row.get(0))?)).unwrap();
@@ -441,7 +442,7 @@ fn create(number: u8, len: usize) -> Operation<'static> {
 #[test]
 fn waiting_writers_share_a_commit_and_each_has_its_own_outcome() {
     let (_folder, storage) = storage();
-    let log = || std::fs::metadata(path::with_suffix(storage.path(), "-wal")).unwrap().len();
+    let log = || std::fs::metadata(with_suffix(storage.path(), "-wal")).unwrap().len();
     storage.put(&locator(100), &[100; 100], PutMode::Create).unwrap();
     let one_commit = log();
     let mut operations: Vec<_> = (0..30).map(|number| create(number, 100)).collect();

@@ -6,9 +6,9 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use super::path::{cannot_make, with_suffix};
+use super::path::cannot_make;
 use crate::storage::Error;
-use crate::util::files::{check_single_name, give_owner_of, without_links};
+use crate::util::files::{check_single_name, give_owner_of, with_suffix, without_links};
 use crate::util::locked_file::LockedFile;
 
 /// Opens the file, and creates it if there is none.
