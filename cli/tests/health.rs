@@ -52,6 +52,8 @@ fn probes_and_metrics_have_a_listener_of_their_own() {
     for path in ["/v1/stats", "/openapi.json", "/"] {
         assert!(get(address, path).starts_with("HTTP/1.1 404 "), "{path}");
     }
+    // A web page cannot read them under a name of its own.
+    assert!(get_of("evil.example", address, "/metrics").starts_with("HTTP/1.1 421 "));
     // The records are counted soon after the start.
     let metrics = poll_within(DEADLINE, || Some(get(address, "/metrics")).filter(|text| text.contains("_records ")));
     let metrics = metrics.unwrap();
@@ -154,6 +156,7 @@ fn alerts_and_dashboard_use_metrics_that_exist() {
     let alerts: Vec<_> = rules.split("{alert: ").skip(1).map(|rule| rule.split(',').next().unwrap()).collect();
     assert!(alerts.len() >= 16);
     for alert in alerts {
+        assert!(alert.starts_with("Strongroom"), "{alert} could be another program's");
         assert!(
             page.contains(&format!("\n| `{alert}` | ")),
             "docs/PRODUCTION.md does not say what to do about {alert}"
@@ -180,10 +183,10 @@ fn prometheus_raises_the_alerts() {
             format!("      - {{eval_time: 6m, alertname: {alert}, exp_alerts: [{{exp_labels: {{error: {error}}}}}]}}\n")
         };
         let errors = [
-            ("Damaged", "Corrupt"),
-            ("DiskFull", "StorageFull"),
-            ("RestartIt", "Poisoned"),
-            ("StorageLost", "Storage"),
+            ("StrongroomDamaged", "Corrupt"),
+            ("StrongroomDiskFull", "StorageFull"),
+            ("StrongroomWritesRefused", "Poisoned"),
+            ("StrongroomStorageLost", "Storage"),
         ];
         let mut text =
             "rule_files: [alerts.yaml]\nevaluation_interval: 30s\ntests:\n  - interval: 30s\n    input_series:\n"
@@ -192,9 +195,9 @@ fn prometheus_raises_the_alerts() {
         text += &format!("      - {{series: strongroom_throttled_requests_total, values: '{first} 1x20'}}\n");
         text += "      - {series: 'up{job=\"strongroom-storage\"}', values: '0x20'}\n    alert_rule_test:\n";
         text.extend(errors.map(|(alert, error)| raised(alert, error)));
-        text += "      - {eval_time: 6m, alertname: TokensGuessed, exp_alerts: [{exp_labels: {}}]}\n";
-        text +=
-            "      - {eval_time: 6m, alertname: ServiceDown, exp_alerts: [{exp_labels: {job: strongroom-storage}}]}\n";
+        text += "      - {eval_time: 6m, alertname: StrongroomManyInvalidTokens, exp_alerts: [{exp_labels: {}}]}\n";
+        text += "      - {eval_time: 6m, alertname: StrongroomServiceDown, exp_alerts: [{exp_labels: {job: \
+                 strongroom-storage}}]}\n";
         world.write("test.yaml", text);
         promtool(&["test", "rules", "test.yaml"])
     };

@@ -50,7 +50,7 @@ where
     }
     let under_way = connection.begin(head.version == Version::HTTP_2);
     let received = Arc::clone(&shared.metrics.received);
-    let body = RequestBody::new(body, &shared.limits, received, Arc::clone(&shared.long));
+    let body = RequestBody::new(body, head.version, &shared.limits, received, Arc::clone(&shared.long));
 
     let hosts = head.extensions.get::<Hosts>().cloned();
     let known_host = hosts.map_or(Ok(()), |hosts| hosts.check(&head));

@@ -16,6 +16,7 @@ pub(crate) fn check(route: &str, method: &Method, headers: &HeaderMap) -> Result
         let value = value.as_bytes().trim_ascii();
         match *name {
             AUTHORIZATION | CONTENT_TYPE | RANGE | IF_RANGE => check_single(headers, name)?,
+            _ if name.as_str().starts_with("strongroom-") => check_single(headers, name)?,
             // The coded bytes are not the record, and no route decodes them.
             CONTENT_ENCODING if !value.eq_ignore_ascii_case(b"identity") => return Err(Problem::content_coding()),
             TRANSFER_ENCODING if !value.eq_ignore_ascii_case(b"chunked") => {

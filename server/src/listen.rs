@@ -100,7 +100,9 @@ pub(crate) async fn listen_for_probes(address: &ListenAddress, config: &Config) 
     if !address.is_local() && !config.insecure_health {
         return Err(StartError::HealthIsPublic(address.clone().into()));
     }
-    open(address, Hosts::Any, config, None).await
+    // Elsewhere, probes name the address of a container, which the configuration does not know.
+    let hosts = if address.is_local() { Hosts::new(address, config) } else { Hosts::Any };
+    open(address, hosts, config, None).await
 }
 
 async fn open(

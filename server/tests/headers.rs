@@ -96,6 +96,37 @@ fn two_authorization_headers_are_refused() {
     server.send("POST /v1/stats", &[("authorization", &right), JSON], b"{}").is(200);
 }
 
+#[test]
+fn headers_without_effect_are_refused() {
+    let server = encryption(&config());
+    let refused = |path: &str, headers: &[(&str, &str)], body: &[u8]| {
+        server.send(&format!("POST {path}"), headers, body).is_problem(400, 19, "InvalidArgument");
+    };
+    let stored = br#"{"id": "a", "data": "AAAA"}"#;
+    let key = server.send("POST /v1/store", &[JSON], stored).json()["key"].as_str().unwrap().to_owned();
+    for (name, value) in [
+        ("strongroom-id", "YQ"),
+        ("strongroom-key", key.as_str()),
+        ("strongroom-new-key", &key),
+        ("strongroom-expires-in", "60"),
+        ("strongroom-pad", "false"),
+    ] {
+        refused("/v1/store", &[JSON, (name, value)], br#"{"id": "b", "data": "AAAA"}"#);
+        refused("/v1/store-many", &[JSON, (name, value)], br#"{"records": [{"id": "b", "data": "AAAA"}]}"#);
+    }
+    let named = [BYTES, ("strongroom-id", "YQ"), ("strongroom-key", &key)];
+    for header in [("strongroom-new-key", key.as_str()), ("strongroom-expires-at", "9"), ("strongroom-pad", "true")] {
+        refused("/v1/retrieve", &[&named[..], &[header]].concat(), b"");
+        refused("/v1/take", &[&named[..], &[header]].concat(), b"");
+    }
+    refused("/v1/store", &[BYTES, ("strongroom-id", "Yg"), ("strongroom-new-key", &key)], b"data");
+    // A second header is refused, even if the request uses none.
+    let twice = [JSON, ("strongroom-anything", "a"), ("strongroom-anything", "a")];
+    refused("/v1/contains", &twice, br#"{"id": "a"}"#);
+    let contains = |id: &str| server.json("/v1/contains", &json!({ "id": id })).json()["contains"].clone();
+    assert_eq!((contains("a"), contains("b")), (json!(true), json!(false)));
+}
+
 /// A record of the minimum length.
 const RECORD: &[u8; 68] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ!?+-*/";
 

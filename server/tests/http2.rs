@@ -1,13 +1,16 @@
 //! HTTP/2: many requests on one connection, which do not block each other.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::{Running, config, encryption};
+use crate::support::{Running, config, encryption, encryption_over, storage};
 use bytes::Bytes;
+use h2::Reason;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use strongroom::storage::{MemoryStorage, Storage};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -65,4 +68,62 @@ fn cancelled_requests_leave_nothing() {
     });
     server.wait_for_metric("strongroom_requests_in_flight", |requests| requests == 1);
     server.wait_for_metric("strongroom_connections", |open| open == 1);
+}
+
+/// Sends a request and a part of its body, and resets the stream once this part has arrived.
+fn cut(server: &Running, path: &str, headers: &[(&str, &str)], part: &[u8], reason: Reason) {
+    let received = server.metric("strongroom_received_bytes_total");
+    let method = if path.starts_with("/v1/records/") { "PUT" } else { "POST" };
+    let request = Request::builder().method(method).uri(format!("http://localhost{path}"));
+    let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    let request = request.header("content-type", "application/octet-stream").body(()).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut body = runtime.block_on(async {
+        let stream = TcpStream::connect(server.address).await.unwrap();
+        let (sender, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        let (answer, mut body) = sender.ready().await.unwrap().send_request(request, false).unwrap();
+        body.send_data(Bytes::copy_from_slice(part), false).unwrap();
+        tokio::spawn(answer);
+        body
+    });
+    server.wait_for_metric("strongroom_received_bytes_total", |now| now == received + part.len() as u64);
+    body.send_reset(reason);
+    server.wait_for_metric("strongroom_requests_in_flight", |requests| requests == 1);
+}
+
+/// hyper ends the body of a stream that is reset with `NO_ERROR` as if it were complete. Proxies reset so when their
+/// client disconnects.
+#[test]
+fn a_reset_body_stores_nothing() {
+    let long = vec![7; 600_000];
+    for reason in [Reason::NO_ERROR, Reason::CANCEL] {
+        let memory = Arc::new(MemoryStorage::new());
+        let server = encryption_over(memory.clone(), &config());
+        let store = |headers: &[(&str, &str)], part: &[u8]| {
+            cut(&server, "/v1/store", &[&[("strongroom-id", "YQ")], headers].concat(), part, reason);
+            assert_eq!(memory.stats(0).unwrap().records, 0, "{reason}: {headers:?}");
+        };
+        store(&[("content-length", "5000")], &long[..1000]);
+        store(&[("content-length", "5000000")], &long[..512 << 10]);
+        store(&[], &long[..1000]);
+        store(&[], &long);
+
+        let bytes = ("content-type", "application/octet-stream");
+        let stored = server.send("POST /v1/store", &[bytes, ("strongroom-id", "YQ")], &long);
+        stored.is(201);
+        let stored = stored.json();
+        let headers = [("strongroom-id", "YQ"), ("strongroom-key", stored["key"].as_str().unwrap())];
+        cut(&server, "/v1/replace", &headers, &long[..10], reason);
+        let there = server.send("POST /v1/retrieve", &[&headers[..], &[bytes]].concat(), b"");
+        assert!(there.status == 200 && there.body == long, "{reason}");
+
+        let memory = Arc::new(MemoryStorage::new());
+        let server = storage(memory.clone());
+        cut(&server, &format!("/v1/records/{}", "7".repeat(64)), &[("if-none-match", "*")], &long[..1000], reason);
+        cut(&server, &format!("/v1/records/{}", "7".repeat(64)), &[("content-length", "700000")], &long, reason);
+        let one_of_two = [&[1; 32][..], &68_u64.to_le_bytes(), &[7; 68]].concat();
+        cut(&server, "/v1/create-many", &[], &one_of_two, reason);
+        assert_eq!(memory.stats(0).unwrap().records, 0, "{reason}");
+    }
 }

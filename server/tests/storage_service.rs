@@ -164,7 +164,13 @@ fn records_are_deleted() {
     let (tag, other) = (etag(&there), etag(&record(2, 100)));
     let delete = |headers: &[_]| service.send(&format!("DELETE {}", path(1)), headers, b"");
     delete(&[("if-match", &other)]).is_problem(412, 11, "Conflict");
+    let others = format!("{other}, {other}");
+    delete(&[("if-match", &others)]).is_problem(412, 11, "Conflict");
     delete(&[("if-match", &tag)]).is(204);
+    for expected in [&other, &others, "*"] {
+        delete(&[("if-match", expected)]).is_problem(404, 1, "NotFound");
+        delete(&[("if-match", expected), ("if-none-match", &tag)]).is_problem(404, 1, "NotFound");
+    }
     delete(&[]).is_problem(404, 1, "NotFound");
     get(&service, 1, &[]).is_problem(404, 1, "NotFound");
     let head = service.send(&format!("HEAD {}", path(1)), &[], b"");

@@ -25,8 +25,8 @@ const MIN_RECORDS: u64 = 1024;
 pub enum InvalidBatch {
     /// It is truncated, or a length is wrong.
     Malformed,
-    /// It has more records than the limit allows.
-    TooManyRecords,
+    /// It has more records than the limit allows, or does not fit in memory.
+    TooLarge,
 }
 
 /// The body of `create-many`: for each record its locator, its length and itself.
@@ -70,12 +70,17 @@ impl CreateManyDecoder {
     ///
     /// # Errors
     ///
-    /// [`InvalidBatch::Malformed`] if a record is longer than the limit, [`InvalidBatch::TooManyRecords`].
+    /// [`InvalidBatch::Malformed`] if a record is longer than the limit, [`InvalidBatch::TooLarge`].
     pub fn push(&mut self, mut bytes: &[u8]) -> Result<(), InvalidBatch> {
         while !bytes.is_empty() {
             let taken = match self.records.last_mut() {
                 Some((_, record)) if self.missing > 0 => {
                     let (more, _) = bytes.split_at(self.missing.min(bytes.len()));
+                    if record.capacity() - record.len() < more.len() {
+                        // An announced length reserves nothing: memory grows with the data, to that length at most.
+                        let room = record.len().max(more.len()).min(self.missing);
+                        record.try_reserve_exact(room).map_err(|_| InvalidBatch::TooLarge)?;
+                    }
                     record.extend_from_slice(more);
                     self.missing -= more.len();
                     more.len()
@@ -97,10 +102,10 @@ impl CreateManyDecoder {
             return Err(InvalidBatch::Malformed);
         }
         if self.records.len() as u64 >= self.max_records {
-            return Err(InvalidBatch::TooManyRecords);
+            return Err(InvalidBatch::TooLarge);
         }
         self.missing = usize::try_from(len).map_err(|_| InvalidBatch::Malformed)?;
-        self.records.push((Locator::from_bytes(*locator), Vec::with_capacity(self.missing)));
+        self.records.push((Locator::from_bytes(*locator), Vec::new()));
         self.head.clear();
         Ok(more.len())
     }
@@ -200,7 +205,24 @@ mod tests {
         assert_eq!(long.push(&head), Err(InvalidBatch::Malformed));
         let mut many = CreateManyDecoder::new(0);
         (0..1024).for_each(|_| many.push(&[0; 40]).unwrap());
-        assert_eq!(many.push(&[0; 40]), Err(InvalidBatch::TooManyRecords));
+        assert_eq!(many.push(&[0; 40]), Err(InvalidBatch::TooLarge));
+    }
+
+    #[test]
+    fn an_announced_length_reserves_no_memory() {
+        let len = 1 << 40;
+        let mut batch = CreateManyDecoder::new(len);
+        batch.push(&[[1; 32].as_slice(), &len.to_le_bytes()].concat()).unwrap();
+        batch.push(&[1; 1000]).unwrap();
+        assert!(batch.records[0].1.capacity() < 10_000);
+
+        let len = 100_000_usize;
+        let mut batch = CreateManyDecoder::new(len as u64);
+        batch.push(&[[1; 32].as_slice(), &(len as u64).to_le_bytes()].concat()).unwrap();
+        for piece in vec![1; len].chunks(777) {
+            batch.push(piece).unwrap();
+            assert!(batch.records[0].1.capacity() <= len);
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::BodyExt;
+use hyper::Version;
 use hyper::body::Body as _;
 use strongroom::{Error, Wiped};
 use tokio::sync::OwnedSemaphorePermit;
@@ -29,6 +30,9 @@ const DRAIN: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct RequestBody {
     body: Body,
+    is_http_2: bool,
+    /// The announced length.
+    len: Option<u64>,
     ended: bool,
     received: u64,
     end: Instant,
@@ -39,9 +43,17 @@ pub(crate) struct RequestBody {
 }
 
 impl RequestBody {
-    pub(crate) fn new(body: Body, limits: &Limits, total: Arc<AtomicU64>, long: Arc<ConcurrencyLimit>) -> Self {
+    pub(crate) fn new(
+        body: Body,
+        version: Version,
+        limits: &Limits,
+        total: Arc<AtomicU64>,
+        long: Arc<ConcurrencyLimit>,
+    ) -> Self {
         let deadline = TransferDeadline::new(limits);
         Self {
+            is_http_2: version == Version::HTTP_2,
+            len: body.size_hint().exact(),
             ended: body.is_end_stream(),
             body,
             received: 0,
@@ -92,11 +104,14 @@ impl RequestBody {
                 Some(Ok(frame)) => frame,
                 Some(Err(_)) => {
                     self.ended = true;
-                    return Err(Problem::bad_request("the body was cut short"));
+                    return Err(cut_short());
                 }
                 None => {
                     self.ended = true;
-                    break;
+                    if self.is_complete() {
+                        break;
+                    }
+                    return Err(cut_short());
                 }
             };
             if let Ok(data) = frame.into_data() {
@@ -108,6 +123,12 @@ impl RequestBody {
             }
         }
         Ok(None)
+    }
+
+    /// Whether the end of the frames is that of the body. In HTTP/2 a stream can also be reset without an error
+    /// (`NO_ERROR`): then hyper ends the frames, too.
+    fn is_complete(&self) -> bool {
+        self.len.is_none_or(|len| len == self.received) && (!self.is_http_2 || self.body.is_end_stream())
     }
 
     /// The next [`CHUNK_LEN`] bytes or slightly more; fewer only at the end, then none. If the body has more than
@@ -143,6 +164,10 @@ impl RequestBody {
         }
         Ok(gathered)
     }
+}
+
+fn cut_short() -> Problem {
+    Problem::bad_request("the body was cut short")
 }
 
 /// An unread rest means that the body was rejected, and its client may still be sending. If the connection were closed

@@ -31,7 +31,7 @@ async fn request(call: &mut Call<EncryptionBackend>) -> Result<Request, Problem>
 
 async fn any_request(call: &mut Call<EncryptionBackend>) -> Result<Request, Problem> {
     call.require_type(JSON)?;
-    call.refuse_option_headers()?;
+    call.refuse_record_headers()?;
     let body = call.body.all(call.shared.limits.json_bytes).await?;
     let request = Request::try_from(request_text::object::<Fields<'_>>(&body)?)?;
     call.audit(|| call.backend.locator(request.id.as_deref()?));

@@ -63,7 +63,7 @@ fn at_most_a_batch<'b, D: Deserializer<'b>>(field: D) -> Result<Option<Vec<Field
 
 async fn requests(call: &mut Call<EncryptionBackend>) -> Result<Vec<Request>, Problem> {
     call.require_type(JSON)?;
-    call.refuse_option_headers()?;
+    call.refuse_record_headers()?;
     call.body.use_limit(&Arc::clone(&call.shared.batches));
     let body = call.body.all(call.shared.limits.batch_bytes).await?;
     let ManyFields { records } = request_text::object(&body)?;

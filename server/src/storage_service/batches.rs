@@ -61,7 +61,7 @@ pub(super) async fn get_many(mut call: Call<StorageBackend>) -> Result<Response,
 
 fn invalid_batch(error: InvalidBatch) -> Problem {
     match error {
-        InvalidBatch::TooManyRecords => Problem::too_large(),
+        InvalidBatch::TooLarge => Problem::too_large(),
         InvalidBatch::Malformed => Problem::bad_request(
             "the body must be, for each record, its locator (32 bytes), its length (8 bytes) and its bytes",
         ),

@@ -228,10 +228,14 @@ pub(super) async fn delete(call: Call<StorageBackend>) -> Result<Response, Probl
     let locator = call.locator()?;
     let expected = match (call.if_match()?, call.if_none_match()?) {
         (None, None) => None,
-        (Some(tags), None) => Some(call.version(locator, tags).await?),
-        (expected, Some(spared)) => {
-            let head = call.find(locator, expected).await?.head;
-            if spared.matches(Some(&head)) {
+        (Some(Tags::Heads(heads)), None) if let [head] = *heads => Some(head),
+        (wanted, spared) => {
+            // A record that does not exist is not another version.
+            let head = call.find(locator, None).await?.head;
+            if wanted.is_some_and(|tags| !tags.matches(Some(&head))) {
+                return Err(storage::Error::Conflict.into());
+            }
+            if spared.is_some_and(|tags| tags.matches(Some(&head))) {
                 return Err(storage::Error::AlreadyExists.into());
             }
             Some(head)

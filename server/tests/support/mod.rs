@@ -126,13 +126,17 @@ impl Running {
     }
 
     /// Waits until a metric of the server has the right value.
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        let metrics = String::from_utf8(self.send("GET /metrics", &[], b"").body).unwrap();
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap().parse().unwrap()
+    }
+
     pub(crate) fn wait_for_metric(&self, name: &str, is_right: impl Fn(u64) -> bool) {
         let mut value = 0;
         let became_right = (0..1000).any(|_| {
             std::thread::sleep(Duration::from_millis(10));
-            let metrics = String::from_utf8(self.send("GET /metrics", &[], b"").body).unwrap();
-            let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-            value = line.unwrap().parse().unwrap();
+            value = self.metric(name);
             is_right(value)
         });
         assert!(became_right, "{name} is {value}, and not as it should be");
