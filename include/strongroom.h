@@ -124,14 +124,16 @@ typedef enum {
     STRONGROOM_INDEX_KEY_MISSING = 10,
     /// The record was replaced or removed concurrently.
     STRONGROOM_CONFLICT = 11,
-    /// Another process held a lock for 5 seconds, or a service did not answer in time. Nothing was changed.
+    /// A lock was not released in time, or a service did not answer in time: try again. Nothing was changed, unless the
+    /// function says otherwise.
     STRONGROOM_BUSY = 12,
     /// No space is left. Everything stored before is unchanged.
     STRONGROOM_STORAGE_FULL = 13,
     /// Input or output of the storage, or the caller's own callback, failed. Nothing was changed. After a failed write,
     /// the handle may be STRONGROOM_POISONED.
     STRONGROOM_STORAGE = 14,
-    /// A commit failed, so the outcome of the write is unknown. Open the store again and check.
+    /// The outcome of the write is unknown: a commit failed, or an answer was lost. Check the record, or repeat the
+    /// write under the same key.
     STRONGROOM_INDETERMINATE = 15,
     /// An earlier write or commit failed halfway, so this handle refuses all writes. It still reads, unless the
     /// database's files were moved. Open the store again.
@@ -156,15 +158,15 @@ typedef enum {
 typedef struct {
     /// What the function returned.
     strongroom_status status;
-    /// The cause and what to do, with the system's own message, such as "input or output failed: disk I/O error". Ends
-    /// with a NUL byte; empty after a success.
+    /// What happened and, where something helps, what to do, with the system's own message, such as "input or output
+    /// failed: disk I/O error". Ends with a NUL byte; empty after a success.
     char message[STRONGROOM_ERROR_MESSAGE_SIZE];
 } strongroom_error;
 
 /// The name of a status, such as "NotFound": the same in every language. "Unknown" for any other number.
 STRONGROOM_MUST_USE const char *strongroom_status_name(int status);
 
-/// The meaning of a status and what to do, in English; "unknown status" for any other number.
+/// The meaning of a status and, where something helps, what to do, in English; "unknown status" for any other number.
 STRONGROOM_MUST_USE const char *strongroom_status_message(int status);
 
 
@@ -317,13 +319,12 @@ typedef struct {
     /// For a service: the milliseconds that a call may take, with all retries, until its answer begins, and the longest
     /// pause within an answer. 0 means 30,000.
     uint64_t timeout;
-    /// The previous index key, to rotate it: records are found under the new key, which `index_key` or `index_key_file`
-    /// gives, and under this one. The store is first used under this one, as before, until
-    /// strongroom_begin_rotation; from then on, opening needs both keys, until strongroom_finish_rotation. After that,
-    /// this one has no effect. Or NULL.
+    /// The previous index key, to rotate it to the new one, which `index_key` or `index_key_file` gives. Or NULL. Until
+    /// strongroom_begin_rotation, the store is used under the previous key. From then until strongroom_finish_rotation,
+    /// opening needs both keys, and takes a second. Afterwards, the previous key has no effect.
     ///
-    /// Open the store with both keys in all processes before the rotation begins: a handle with this key alone is then
-    /// STRONGROOM_INDEX_KEY_MISMATCH. During the rotation, opening takes a second.
+    /// Open the store with both keys in all processes before the rotation begins: calls on a handle that has only the
+    /// previous key then return STRONGROOM_INDEX_KEY_MISMATCH.
     const strongroom_index_key *previous_index_key;
     /// The file with the previous index key, as for `index_key_file`. Or NULL. Give the key or the file, not both.
     const char *previous_index_key_file;
@@ -621,8 +622,8 @@ strongroom_status strongroom_replace_with(const strongroom *store,
                                           strongroom_record_key *new_key,
                                           strongroom_error *error);
 
-/// Encrypts the data of the record that `old_key` opens again, in constant memory, and gives its new key; both may be
-/// the same struct. Afterwards the old key opens nothing. `options` may be NULL; without an expiry time in them, the
+/// Re-encrypts the data of the record that `old_key` opens, in constant memory, and gives its new key; both may be the
+/// same struct. Afterwards the old key opens nothing. `options` may be NULL; without an expiry time in them, the
 /// record keeps its own. `new_key` may be NULL if the options have the new key.
 ///
 /// As strongroom_replace_with and strongroom_retrieve. A failure leaves the record unchanged.
@@ -654,7 +655,7 @@ strongroom_status strongroom_erase(const strongroom *store,
                                    bool *erased,
                                    strongroom_error *error);
 
-/// Gives whether a record that has not expired has this id. During a rotation of the index key, this moves the record.
+/// Tells whether there is an unexpired record under this id. During a rotation of the index key, this moves the record.
 STRONGROOM_MUST_USE
 strongroom_status strongroom_contains(const strongroom *store,
                                       const void *id,
@@ -722,9 +723,10 @@ strongroom_status strongroom_store_many_with(const strongroom *store,
                                              strongroom_record_key *keys,
                                              strongroom_error *error);
 
-/// Retrieves `count` records in one transaction, each with its own outcome, in the same order: `results` has room for
-/// `count`. If a record cannot be retrieved, its result has the status, and the call succeeds. If the call fails, as
-/// for an invalid id, no result is written.
+/// Retrieves `count` records, each with its own outcome, in the same order: `results` has room for `count`. A storage
+/// with transactions reads them in one; more than 64 MiB from a service is read in several steps. If a record cannot be
+/// retrieved, its result has the status, and the call succeeds. If the call fails, as for an invalid id, no result is
+/// written.
 STRONGROOM_MUST_USE
 strongroom_status strongroom_retrieve_many(const strongroom *store,
                                            const strongroom_request *requests,
@@ -1210,9 +1212,11 @@ strongroom_status strongroom_copy(const char *from,
  * A storage sees only locators, STRONGROOM_LOCATOR_SIZE bytes each, and opaque records. The first STRONGROOM_HEAD_SIZE
  * bytes of a record are its head: no two writes have the same, so that a head identifies one version of a record.
  *
- * A callback returns a strongroom_status. STRONGROOM_NOT_FOUND is allowed only where its description says so. Any
- * status that it must not return is an error: STRONGROOM_INDETERMINATE from one that writes, STRONGROOM_STORAGE from
- * another. A failed callback must have changed nothing, except after STRONGROOM_INDETERMINATE.
+ * A callback returns a strongroom_status. STRONGROOM_NOT_FOUND, STRONGROOM_ALREADY_EXISTS and STRONGROOM_CONFLICT are
+ * allowed only where its description says so; STRONGROOM_INDETERMINATE only from one that writes (`maintain` and
+ * `close` too, `upload` and `upload_write` not); a status that concerns keys, ids or expiry never. Any status that it
+ * must not return is an error: STRONGROOM_INDETERMINATE from one that writes, STRONGROOM_STORAGE from another. A failed
+ * callback must have changed nothing, except after STRONGROOM_INDETERMINATE.
  *
  * The callbacks may be called from any thread, and from several at once, except `close` and `destroy`; never in a
  * forked child. The library passes only valid arguments, which are valid until the callback returns. A callback must not
@@ -1300,7 +1304,8 @@ typedef struct {
     /// one under `to` has this head; STRONGROOM_ALREADY_EXISTS if another record is under `to`. Required.
     int (*rename)(void *context, const uint8_t *from, const uint8_t *head, const uint8_t *to);
     /// Gives at most `limit` records after the locator `after`, or from the first if it is NULL, with
-    /// strongroom_give_entry, in the order of memcmp on their locators. Required.
+    /// strongroom_give_entry, in the order of memcmp on their locators. An `after` of 32 bytes 255 asks whether lists are
+    /// complete: STRONGROOM_CORRUPT if the storage notices that damage hides records from them. Required.
     int (*list)(void *context, const uint8_t *after, size_t limit, strongroom_sink *sink);
     /// Gives at most `limit` records that expire at or before `now`, the earliest first, with strongroom_give_entry.
     /// Bytes 4 to 11 of a head are the time: Unix time in seconds, little-endian, 0 for never. NULL if the storage has no

@@ -884,7 +884,7 @@ template <class P> class basic_store {
             return status;
         });
     }
-    /// Gives whether there was a record.
+    /// Tells whether there was a record.
     type<bool> erase_unrotated(const locator &at) const {
         return detail::get<P, bool>([&](bool &erased, strongroom_error *details) {
             return strongroom_erase_unrotated(raw(), at.data(), &erased, details);

@@ -148,7 +148,7 @@ def plan(load: Load) -> Plan:
 
 
 class Station:
-    """Nodes that serve first come, first served. Of two random ones, that with fewer requests in flight is taken."""
+    """Nodes that serve first come, first served. A request goes to the less busy of two random ones."""
 
     def __init__(self, count: int, cores: int, chance: random.Random) -> None:
         """`count` nodes of `cores` cores each."""

@@ -16,11 +16,11 @@ use x509_cert::Certificate;
 use x509_cert::der::asn1::Utf8StringRef;
 use x509_cert::der::{Decode, DecodePem};
 
-use crate::args::Options;
 use crate::certificate_args::{CertificateCommand, NewCertificate};
 use crate::failure::Failure;
 use crate::in_use::InUse;
 use crate::new_file::NewFile;
+use crate::options::Options;
 use crate::reply::{json_path, reply};
 
 /// The clocks of others may be slow: certificates are valid from an hour before.

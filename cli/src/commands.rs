@@ -6,10 +6,12 @@ use std::num::NonZero;
 use serde_json::json;
 use strongroom::{Error, IndexKey, RecordKey, Stats, maintain_storage, purge_storage};
 
-use crate::args::{Cli, Command, KeyCommand, Options};
+use crate::args::{Cli, Command};
 use crate::failure::Failure;
 use crate::in_use::InUse;
 use crate::kept_keys::{self, KeptKeys};
+use crate::key_args::KeyCommand;
+use crate::options::Options;
 use crate::progress::progress_bar;
 use crate::reply::{reply, write_new_key};
 use crate::streams::is_stdin;

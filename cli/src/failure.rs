@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use strongroom::{InvalidKey, RandomError};
 
+use crate::reply::json_line;
 use crate::streams::stderr;
 
 /// EX_USAGE of `sysexits.h`.
@@ -151,7 +152,7 @@ impl Failure {
             message.push_str(&format!(": {error}"));
             source = error.source();
         }
-        message
+        escape_controls(&message)
     }
 
     fn hint(&self) -> Option<&'static str> {
@@ -187,7 +188,7 @@ impl Failure {
     pub(crate) fn report(&self, json: bool) -> ExitCode {
         let message = self.message();
         let text = match self.hint() {
-            _ if json => format!("{}\n", serde_json::json!({"error": self.to_json()})),
+            _ if json => format!("{}\n", json_line(&serde_json::json!({"error": self.to_json()}))),
             Some(hint) => format!("error: {message}\nhint: {hint}\n"),
             None => format!("error: {message}\n"),
         };
@@ -224,6 +225,12 @@ fn of_connection(reason: &str) -> Option<&'static str> {
 /// A path as text, with escapes for control characters.
 pub(crate) fn printable(path: &Path) -> String {
     path.to_string_lossy().escape_debug().collect()
+}
+
+/// A text whose control characters are escaped: one from a service, a file's name or an id must not control the terminal.
+pub(crate) fn escape_controls(text: &str) -> String {
+    let escape = |char: char| if char.is_control() { char.escape_default().to_string() } else { char.to_string() };
+    text.chars().map(escape).collect()
 }
 
 impl From<InvalidKey> for Failure {

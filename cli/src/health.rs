@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde_json::json;
 use strongroom::{Endpoint, Error};
 
-use crate::args::Options;
 use crate::failure::Failure;
 use crate::open;
+use crate::options::Options;
 use crate::reply::reply;
 
 /// The time limit, unless `--timeout` gives another.

@@ -1,6 +1,5 @@
 //! Reading ids from an argument, which other users of the machine can see, or from a file or a pipe, which they cannot.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
@@ -10,7 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::args::{IdFormat, Record};
 use crate::failure::Failure;
-use crate::streams::{is_stdin, stdin};
+use crate::streams;
 use crate::values::Id;
 
 /// One byte more than the longest id.
@@ -18,17 +17,11 @@ const TOO_LONG: usize = 4096 + 1;
 
 /// The id of the command line, or the one in the file of `--id-file`.
 pub(crate) fn get(record: Record) -> Result<Id, Failure> {
-    const CANNOT_READ: &str = "cannot read the file of --id-file";
-
     let Some(path) = record.id_file else { return record.id.ok_or(Failure::Strongroom(Error::InvalidId)) };
-    let reader: Box<dyn Read> = if is_stdin(Some(&path)) {
-        Box::new(stdin().map_err(Failure::io("--id-file reads stdin, which is closed"))?)
-    } else {
-        Box::new(File::open(&path).map_err(Failure::io(CANNOT_READ))?)
-    };
+    let reader = streams::open(&path, "--id-file")?;
     // Full capacity from the start: growth would leave a copy in memory.
     let mut id = Zeroizing::new(Vec::with_capacity(TOO_LONG + 1));
-    reader.take(TOO_LONG as u64 + 1).read_to_end(&mut id).map_err(Failure::io(CANNOT_READ))?;
+    reader.take(TOO_LONG as u64 + 1).read_to_end(&mut id).map_err(Failure::io("cannot read the file of --id-file"))?;
     id.pop_if(|last| *last == b'\n'); // `echo` and editors add a newline
     Id::from_bytes(id).map_err(Failure::argument)
 }
@@ -41,12 +34,7 @@ pub(crate) fn for_each_listed(
 ) -> Result<(), Failure> {
     const CANNOT_READ: &str = "cannot read the file of --ids";
 
-    let file: Box<dyn Read> = if is_stdin(Some(file)) {
-        Box::new(stdin().map_err(Failure::io("--ids reads stdin, which is closed"))?)
-    } else {
-        Box::new(File::open(file).map_err(Failure::io(CANNOT_READ))?)
-    };
-    let mut ids = BufReader::new(file);
+    let mut ids = BufReader::new(streams::open(file, "--ids")?);
     if format == IdFormat::Json {
         for value in serde_json::Deserializer::from_reader(ids).into_iter() {
             let failed = |error: serde_json::Error| match error.is_io() {

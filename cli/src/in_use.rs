@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use strongroom::{database_files, will_be_same_file, with_suffix};
+use strongroom::{database_files, index_key_file, will_be_same_file};
 
-use crate::args::Options;
 use crate::failure::Failure;
 use crate::open;
+use crate::options::Options;
 use crate::streams::{self, is_stdin};
 
 pub(crate) struct InUse {
@@ -75,11 +75,6 @@ impl InUse {
     fn all(&self) -> impl Iterator<Item = &PathBuf> {
         self.database.iter().chain(&self.others)
     }
-}
-
-/// The default file of a database's index key.
-pub(crate) fn index_key_file(database: &Path) -> PathBuf {
-    with_suffix(database, ".index-key")
 }
 
 /// A file's device and inode, which are the same for all of its names.

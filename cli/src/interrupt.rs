@@ -1,5 +1,5 @@
-//! Ctrl-C and all other signals that end the program: before the end, unfinished files are removed, and steps that must
-//! not be interrupted are finished. A second signal ends the program immediately.
+//! Ctrl-C and all other signals that end the program: before the end, unfinished files are removed, the terminal's echo is
+//! restored, and steps that must not be interrupted are finished. A second signal ends the program immediately.
 
 #[cfg(not(unix))]
 use std::io;
@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 
 #[cfg(unix)]
-pub(crate) use unix::{DEFAULT_ACTION, DeferredSignals, defer_signals, is_signalled};
+pub(crate) use unix::{DEFAULT_ACTION, DeferredSignals, defer_signals, is_signalled, restore_terminal_at_signal};
 
 #[cfg(unix)]
 mod unix {
@@ -20,20 +20,24 @@ mod unix {
     use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
     use std::thread;
 
-    use rustix::fs::{AtFlags, CWD, unlinkat};
+    use rustix::fs::{AtFlags, CWD, Mode, OFlags, unlinkat};
+    use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
     use signal_hook::iterator::Signals;
     use signal_hook::{consts, flag, low_level};
 
     /// While this is true, signals end the program immediately, as without a handler.
     pub(crate) static DEFAULT_ACTION: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
-    static CLEANUP: Mutex<Cleanup> = Mutex::new(Cleanup { watching: false, temporary: BTreeMap::new() });
+    static CLEANUP: Mutex<Cleanup> =
+        Mutex::new(Cleanup { watching: false, temporary: BTreeMap::new(), terminal: None });
 
     struct Cleanup {
         /// Whether the handlers are installed.
         watching: bool,
         /// The unfinished files, each with the open folder that its path begins in, if there is one.
         temporary: BTreeMap<PathBuf, Option<OwnedFd>>,
+        /// The terminal and its settings, while a prompt has changed them.
+        terminal: Option<(OwnedFd, Termios)>,
     }
 
     /// Signals are deferred until this value is dropped.
@@ -66,6 +70,23 @@ mod unix {
         Ok(DeferredSignals(cleanup))
     }
 
+    /// A signal restores the terminal's settings until this value is dropped.
+    pub(crate) struct SavedTerminal(());
+
+    impl Drop for SavedTerminal {
+        fn drop(&mut self) {
+            cleanup().terminal = None;
+        }
+    }
+
+    /// From now on, a signal restores the present settings of the terminal before it ends the program.
+    pub(crate) fn restore_terminal_at_signal() -> io::Result<SavedTerminal> {
+        let terminal = rustix::fs::open("/dev/tty", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+        let settings = tcgetattr(&terminal)?;
+        defer_signals()?.0.terminal = Some((terminal, settings));
+        Ok(SavedTerminal(()))
+    }
+
     /// Whether a signal waits until signals are no longer deferred.
     pub(crate) fn is_signalled() -> bool {
         DEFAULT_ACTION.load(Ordering::SeqCst)
@@ -92,6 +113,9 @@ mod unix {
             let cleanup = cleanup();
             for (path, folder) in &cleanup.temporary {
                 let _ = unlinkat(folder.as_ref().map_or(CWD, OwnedFd::as_fd), path, AtFlags::empty());
+            }
+            if let Some((terminal, settings)) = &cleanup.terminal {
+                let _ = tcsetattr(terminal, OptionalActions::Now, settings);
             }
             let _ = low_level::emulate_default_handler(signal);
             low_level::exit(128 + signal); // for signals whose default action `signal-hook` does not know

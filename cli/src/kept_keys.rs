@@ -7,10 +7,11 @@ use serde_json::json;
 use strongroom::{Error, Keyring, KeyringEntries, KeyringSecret, RecordKey, Strongroom, WriteOptions};
 use zeroize::Zeroizing;
 
-use crate::args::{Data, Options};
+use crate::args::Data;
 use crate::failure::{Failure, printable};
 use crate::input::Input;
 use crate::keyring_args::KeyringOptions;
+use crate::options::Options;
 use crate::progress::progress_bar;
 use crate::records::{may_be_written, write_data};
 use crate::reply::{json_text, reply};

@@ -1,18 +1,20 @@
 //! The commands of keyrings.
 
+use std::io::{self, IsTerminal};
 use std::path::Path;
 
 use serde_json::json;
 use strongroom::{Keyring, KeyringProtection, KeyringSecret};
 use zeroize::Zeroizing;
 
-use crate::args::{IdFormat, Options};
-use crate::failure::Failure;
+use crate::args::IdFormat;
+use crate::failure::{Failure, escape_controls};
 use crate::in_use::InUse;
 use crate::kept_keys::{KeptKeys, given_passphrase, passphrase};
 use crate::keyring_args::KeyringCommand;
 use crate::keys::NewKeyFile;
-use crate::reply::{json_path, reply, write_new_key};
+use crate::options::Options;
+use crate::reply::{json_line, json_path, reply, write_new_key};
 use crate::{ids, keys, streams, terminal};
 
 pub(crate) fn run(options: &Options, command: KeyringCommand, in_use: &InUse) -> Result<(), Failure> {
@@ -97,6 +99,7 @@ fn protection(recipients: &[String], given: Option<Zeroizing<String>>) -> Result
     Ok(KeyringProtection::passphrase(&passphrase)?)
 }
 
+/// Prints the ids as they are, but on a terminal with escapes for control characters.
 fn list(options: &Options, format: IdFormat) -> Result<(), Failure> {
     let kept = KeptKeys::required(options)?;
     let ids = kept.entries().iter().filter(|(namespace, ..)| *namespace == kept.namespace()).map(|(_, id, _)| id);
@@ -104,14 +107,18 @@ fn list(options: &Options, format: IdFormat) -> Result<(), Failure> {
     if options.json || format == IdFormat::Json {
         let texts: Result<Vec<_>, _> = ids.map(str::from_utf8).collect();
         let texts = texts.map_err(|_| Failure::argument("an id is not text: use --format nul"))?;
-        serde_json::to_writer(&mut *list, &texts).map_err(|error| Failure::stdout(error.into()))?;
+        list.extend_from_slice(json_line(&json!(texts)).as_bytes());
         list.push(b'\n');
     } else {
+        let is_on_terminal = io::stdout().is_terminal();
         for id in ids {
             if format == IdFormat::Lines && id.contains(&b'\n') {
                 return Err(Failure::argument("an id has several lines: use --format nul"));
             }
-            list.extend_from_slice(id);
+            match is_on_terminal {
+                true => list.extend_from_slice(escape_controls(&String::from_utf8_lossy(id)).as_bytes()),
+                false => list.extend_from_slice(id),
+            }
             list.push(if format == IdFormat::Nul { 0 } else { b'\n' });
         }
     }

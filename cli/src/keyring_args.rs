@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueHint};
 
 use crate::arg_path::path;
-use crate::args::{IdFormat, KeyOut, Record};
+use crate::args::{IdFormat, Record};
 use crate::examples;
+use crate::key_args::KeyOut;
 
 /// The keyring, and what opens it.
 #[derive(Args, Default)]
@@ -47,6 +48,8 @@ pub(crate) enum KeyringCommand {
         new_identity: Option<PathBuf>,
     },
     /// Print the ids in the keyring, in the namespace of --namespace
+    ///
+    /// They are printed as they are, but on a terminal, control characters are escaped.
     #[command(after_help = examples::KEYRING_LIST_EXAMPLES)]
     List {
         /// How to print the ids: one on each line, each ended by a zero byte, or as a JSON list of texts

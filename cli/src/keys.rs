@@ -1,10 +1,10 @@
 //! Reading keys from a file, a pipe or a prompt, and writing them to stdout or a new file.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 #[cfg(unix)]
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::atomic::Ordering;
 
 use strongroom::{Error, InvalidKey, RecordKey};
 use zeroize::Zeroizing;
@@ -15,12 +15,10 @@ use crate::interrupt;
 #[cfg(unix)]
 use crate::interrupt::DEFAULT_ACTION;
 use crate::new_file::NewFile;
-use crate::streams::{is_stdin, is_stream, stdin};
+use crate::streams::{self, is_stream};
 
 /// The most bytes that are read: a key's text and some white space around it.
 const MAX_LEN: usize = 1024;
-
-const CANNOT_READ: &str = "cannot read the file of --key-file";
 
 /// The key from `path` ("-" is stdin) or, without one, from a prompt.
 pub(crate) fn get(path: Option<&Path>) -> Result<RecordKey, Failure> {
@@ -31,14 +29,13 @@ pub(crate) fn get(path: Option<&Path>) -> Result<RecordKey, Failure> {
 }
 
 pub(crate) fn read(path: &Path) -> Result<RecordKey, Failure> {
-    let reader: Box<dyn Read> = if is_stdin(Some(path)) {
-        Box::new(stdin().map_err(Failure::io("--key-file reads stdin, which is closed"))?)
-    } else {
-        Box::new(File::open(path).map_err(Failure::io(CANNOT_READ))?)
-    };
+    let reader = streams::open(path, "--key-file")?;
     // Full capacity from the start: growth would leave a copy in memory.
     let mut text = Zeroizing::new(Vec::with_capacity(MAX_LEN + 1));
-    reader.take(MAX_LEN as u64 + 1).read_to_end(&mut text).map_err(Failure::io(CANNOT_READ))?;
+    reader
+        .take(MAX_LEN as u64 + 1)
+        .read_to_end(&mut text)
+        .map_err(Failure::io("cannot read the file of --key-file"))?;
     match str::from_utf8(&text) {
         Ok(key) if text.len() <= MAX_LEN => Ok(RecordKey::from_text(key)?),
         _ => Err(InvalidKey::Text.into()),
@@ -61,16 +58,15 @@ pub(crate) fn ask_passphrase(text: &str) -> Result<Zeroizing<String>, Failure> {
     })
 }
 
-/// Ctrl-C waits until the terminal's echo is restored; otherwise the echo would stay off.
+/// Ctrl-C and other signals end the program after the terminal's echo is restored; otherwise the echo would stay off.
 #[cfg(unix)]
 fn prompt(text: &str) -> io::Result<String> {
-    use signal_hook::{consts::SIGINT, flag, low_level};
-
-    flag::register_conditional_default(SIGINT, Arc::clone(&DEFAULT_ACTION))?;
+    let saved_terminal = interrupt::restore_terminal_at_signal()?;
     let typed = rpassword::prompt_password(text);
-    DEFAULT_ACTION.store(true, Ordering::SeqCst);
+    drop(saved_terminal);
     if typed.as_ref().is_err_and(|error| error.kind() == ErrorKind::Interrupted) {
-        low_level::raise(SIGINT)?;
+        DEFAULT_ACTION.store(true, Ordering::SeqCst);
+        signal_hook::low_level::raise(signal_hook::consts::SIGINT)?;
     }
     typed
 }

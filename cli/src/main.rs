@@ -1,5 +1,5 @@
 //! The program `strongroom`: the library for the shell. Data and keys are passed in files and pipes, never in
-//! arguments. The exit status is the number of the library's error.
+//! arguments. The exit status is the number of the library's error, or 64 for wrong usage.
 
 mod arg_path;
 mod args;
@@ -8,6 +8,7 @@ mod bootstrap;
 mod certificate;
 #[cfg(feature = "server")]
 mod certificate_args;
+mod command_facts;
 mod commands;
 mod examples;
 mod failure;
@@ -19,6 +20,7 @@ mod index_key;
 mod input;
 mod interrupt;
 mod kept_keys;
+mod key_args;
 mod keyring;
 mod keyring_args;
 mod keys;
@@ -26,6 +28,7 @@ mod new_file;
 #[cfg(feature = "server")]
 mod nodes;
 mod open;
+mod options;
 mod output;
 mod pages;
 mod progress;
@@ -62,6 +65,7 @@ mod tree_args;
 mod usage;
 mod values;
 mod verify;
+mod version_args;
 
 use std::alloc::System;
 use std::process::ExitCode;

@@ -1,12 +1,14 @@
 //! The services of a cluster, as a table.
 
+use std::iter;
+
 use serde_json::json;
 use strongroom::protocol::nodes::{Node, Nodes, Role};
 
-use crate::args::Options;
-use crate::failure::Failure;
+use crate::failure::{Failure, escape_controls};
 use crate::open;
-use crate::reply::reply;
+use crate::options::Options;
+use crate::reply::{columns, reply};
 
 pub(crate) fn nodes(options: &Options) -> Result<(), Failure> {
     let role = if options.server.is_some() { Role::Encryption } else { Role::Storage };
@@ -17,18 +19,11 @@ pub(crate) fn nodes(options: &Options) -> Result<(), Failure> {
 /// A line for each service, in columns, and one for each problem.
 fn table(nodes: &Nodes) -> String {
     const HEADS: [&str; 8] = ["ROLE", "STATE", "URL", "ZONE", "VERSION", "STORE", "REQUESTS", "HEARD"];
-    let mut rows = vec![HEADS.map(str::to_owned)];
-    rows.extend(nodes.nodes.iter().map(row));
-    let width = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(|text| text.chars().count()).max().unwrap_or_default()
-    };
-    let widths: Vec<_> = (0..HEADS.len()).map(width).collect();
-    let line = |row: &[String; HEADS.len()]| {
-        let cells = row.iter().zip(&widths).map(|(text, width)| format!("{text:width$}"));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    let problems = nodes.problems.iter().map(|problem| format!("{}: {}", problem.kind, printable(&problem.detail)));
-    rows.iter().map(line).chain(problems).collect::<Vec<_>>().join("\n")
+    let rows: Vec<_> = iter::once(HEADS.map(str::to_owned)).chain(nodes.nodes.iter().map(row)).collect();
+    let mut lines = columns(&rows);
+    lines
+        .extend(nodes.problems.iter().map(|problem| escape_controls(&format!("{}: {}", problem.kind, problem.detail))));
+    lines.join("\n")
 }
 
 fn row(node: &Node) -> [String; 8] {
@@ -38,18 +33,13 @@ fn row(node: &Node) -> [String; 8] {
     [
         name(json!(node.role)),
         name(json!(node.state)),
-        printable(&node.url),
-        printable(node.zone.as_deref().unwrap_or("-")),
-        printable(&node.version),
-        printable(&store.unwrap_or_else(|| "-".to_owned())),
+        escape_controls(&node.url),
+        escape_controls(node.zone.as_deref().unwrap_or("-")),
+        escape_controls(&node.version),
+        escape_controls(&store.unwrap_or_else(|| "-".to_owned())),
         node.requests_in_flight.to_string(),
         heard,
     ]
-}
-
-/// Nothing that a service sends may control the terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 #[cfg(test)]
@@ -72,8 +62,8 @@ mod tests {
         let expected = "\
 ROLE        STATE  URL                    ZONE  VERSION  STORE     REQUESTS  HEARD
 storage     ready  http://127.0.0.1:8421  a     1        01234567  12        this one
-encryption  dead   https://a?[2J          -              -         0         7.3 s ago
-alone: no?one";
+encryption  dead   https://a\\u{1b}[2J     -              -         0         7.3 s ago
+alone: no\\none";
         assert_eq!(table, expected);
     }
 }

@@ -6,17 +6,16 @@ use std::time::Duration;
 
 use etcetera::BaseStrategy;
 use strongroom::storage::{PostgresStorage, Storage};
-use strongroom::{Builder, Endpoint, EndpointOptions, Error, IndexKey, Location, Strongroom};
+use strongroom::{Builder, Endpoint, EndpointOptions, Error, IndexKey, Location, Strongroom, index_key_file};
 #[cfg(feature = "server")]
 use strongroom::{ServiceList, Upstreams, storage::StorageMetrics};
 
 #[cfg(feature = "server")]
 use strongroom_server::Cluster;
 
-use crate::args::{Options, Remote};
 use crate::failure::Failure;
-use crate::in_use::index_key_file;
 use crate::new_file::create_folders;
+use crate::options::{Options, Remote};
 use crate::secret_command;
 
 /// Opens a store that exists, so that a typo in a path does not create an empty store.
@@ -51,7 +50,7 @@ pub(crate) fn rotating(options: &Options, new: &Path) -> Result<Strongroom, Fail
         Location::Database(path) => Some(index_key_file(path)),
         _ => None,
     };
-    let builder = Strongroom::builder().location(with_service_options(options, location)?).index_key_file(new);
+    let builder = at_existing(options, location)?.index_key_file(new);
     let file = options.previous_index_key_file.clone().or(options.index_key_file.clone());
     let builder = match (file, commanded_index_key(options)?, beside) {
         (Some(file), ..) => builder.previous_index_key_file(file),
@@ -64,8 +63,15 @@ pub(crate) fn rotating(options: &Options, new: &Path) -> Result<Strongroom, Fail
 
 /// Whether the store opens with this index key alone, such as after a rotation to it.
 pub(crate) fn opens_with(options: &Options, index_key: &Path) -> bool {
-    let location = existing_location(options).and_then(|location| with_service_options(options, location));
-    location.is_ok_and(|location| Strongroom::builder().location(location).index_key_file(index_key).open().is_ok())
+    let builder = existing_location(options).and_then(|location| at_existing(options, location));
+    builder.is_ok_and(|builder| builder.index_key_file(index_key).open().is_ok())
+}
+
+/// For a store that exists: an empty file does not become one.
+fn at_existing(options: &Options, location: Location) -> Result<Builder, Failure> {
+    let may_be_made = matches!(location, Location::Database(_) | Location::Memory);
+    let builder = Strongroom::builder().location(with_service_options(options, location)?);
+    Ok(if may_be_made { builder.must_exist() } else { builder })
 }
 
 /// The location of a store, which exists if it is a database.
@@ -160,17 +166,8 @@ pub(crate) fn in_cluster(
             Some(zone) => endpoint.zone(zone),
             None => endpoint,
         };
-        let mut builder = Strongroom::builder().endpoint(endpoint).storage_metrics(&metrics);
-        if let Some(file) = &file {
-            builder = builder.index_key_file(file);
-        }
-        if let Some(key) = &key {
-            builder = builder.index_key(key.duplicate());
-        }
-        if let Some(file) = &previous {
-            builder = builder.previous_index_key_file(file);
-        }
-        if pads { builder.pad().open() } else { builder.open() }
+        let builder = Strongroom::builder().endpoint(endpoint).storage_metrics(&metrics);
+        with_settings(builder, file.as_deref(), key.as_ref(), previous.as_deref(), pads).open()
     })
 }
 
@@ -214,17 +211,29 @@ fn builder(options: &Options, location: Location) -> Result<Builder, Failure> {
     if !has_file_beside && options.index_key_file.is_none() && commanded.is_none() {
         return Err(needs_index_key());
     }
-    let mut builder = Strongroom::builder().location(with_service_options(options, location)?);
-    if let Some(file) = &options.index_key_file {
+    let builder = Strongroom::builder().location(with_service_options(options, location)?);
+    let (file, previous) = (options.index_key_file.as_deref(), options.previous_index_key_file.as_deref());
+    Ok(with_settings(builder, file, commanded.as_ref(), previous, options.pads_store))
+}
+
+/// Sets the index keys, of which one may come from a command, and the padding.
+fn with_settings(
+    mut builder: Builder,
+    file: Option<&Path>,
+    commanded: Option<&IndexKey>,
+    previous: Option<&Path>,
+    pads: bool,
+) -> Builder {
+    if let Some(file) = file {
         builder = builder.index_key_file(file);
     }
     if let Some(key) = commanded {
-        builder = builder.index_key(key);
+        builder = builder.index_key(key.duplicate());
     }
-    if let Some(file) = &options.previous_index_key_file {
+    if let Some(file) = previous {
         builder = builder.previous_index_key_file(file);
     }
-    Ok(if options.pads_store { builder.pad() } else { builder })
+    if pads { builder.pad() } else { builder }
 }
 
 fn needs_index_key() -> Failure {

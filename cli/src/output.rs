@@ -106,29 +106,27 @@ impl Output {
     }
 
     /// As [`finish`](Self::finish), of an output that was opened with [`open_once`](Self::open_once), after `written`
-    /// bytes. If that fails, or has failed before, the file remains, and the error names it.
-    pub(crate) fn finish_once(self, written: Result<u64, Failure>) -> Result<u64, Failure> {
+    /// bytes. If that fails, or has failed before, the file remains, and the error names it; it begins with `removed`.
+    pub(crate) fn finish_once(self, written: Result<u64, Failure>, removed: &'static str) -> Result<u64, Failure> {
         match (self, written) {
             (Self::File { file, path }, Ok(written)) => match file.replace_or_keep(&path) {
                 Ok(()) => Ok(written),
                 Err((error, kept)) => {
                     let place = kept.map_or("lost".into(), |kept| format!("in {}", printable(&kept)));
-                    let what = format!("the record is removed, and its data is {place}");
+                    let what = format!("{removed}, and its data is {place}");
                     Err(Failure::after_change(what)(Failure::io_at(CANNOT_WRITE, &path)(error)))
                 }
             },
             (Self::File { file, .. }, Err(failure)) => {
                 let what = match file.keep() {
-                    Some(kept) => {
-                        format!("the record is removed, and the data that was written is in {}", printable(&kept))
-                    }
-                    None => "the record is removed, and no data was written".into(),
+                    Some(kept) => format!("{removed}, and the data that was written is in {}", printable(&kept)),
+                    None => format!("{removed}, and no data was written"),
                 };
                 Err(Failure::after_change(what)(failure))
             }
-            (output, written) => written
-                .and_then(|written| output.finish().map(|()| written))
-                .map_err(Failure::after_change("the record is removed")),
+            (output, written) => {
+                written.and_then(|written| output.finish().map(|()| written)).map_err(Failure::after_change(removed))
+            }
         }
     }
 }

@@ -7,14 +7,16 @@ use serde_json::json;
 use strongroom::interrupt::interruptible;
 use strongroom::{Error, RecordKey, RecordReader, RecordWriter, WriteOptions};
 
-use crate::args::{Data, Key, Options};
+use crate::args::Data;
 use crate::failure::{Failure, printable};
 use crate::in_use::InUse;
 use crate::input::Input;
 use crate::interrupt::is_signalled;
 use crate::kept_keys::{KeptKeys, with_each};
+use crate::key_args::Key;
 use crate::keys::{self, NamedKeyFile, NewKeyFile};
 use crate::open;
+use crate::options::Options;
 use crate::output::Output;
 use crate::progress::copy;
 use crate::reply::{json_path, reply, reply_key, reply_key_file};
@@ -98,7 +100,8 @@ pub(crate) fn retrieve(
     to_file.map_or(Ok(()), |path| reply_written(options, written, path))
 }
 
-/// Takes the record. Everything that may fail without it comes first, because its data can be read only once.
+/// Takes the record. Everything that may fail without it comes first, because its data can be read only once. The
+/// keyring keeps the key until the data is written: it opens the record in copies of the store.
 pub(crate) fn take(
     options: &Options,
     id: &Id,
@@ -113,9 +116,12 @@ pub(crate) fn take(
     let (mut reader, key) = with_each(&keys, |key| store.take_record(id, key))?;
     output.keep_at_signal();
     let written = reader.len().map_err(Failure::from).and_then(|len| write_out(reader, len, &mut output));
-    let written = output.finish_once(written);
+    let removed = match kept {
+        Some(_) => "the record is removed (its key is still in the keyring)",
+        None => "the record is removed",
+    };
+    let written = output.finish_once(written, removed)?;
     let forgotten = forget(kept, id, key);
-    let written = written?; // the more important error
     if let Some(path) = to_file {
         let what = format!("the record is removed, and its data is in {}", printable(path));
         reply_written(options, written, path).map_err(Failure::after_change(what))?;

@@ -7,20 +7,41 @@ use serde_json::{Value, json};
 use strongroom::protocol::base64url;
 use zeroize::Zeroizing;
 
-use crate::args::Options;
 use crate::failure::Failure;
 use crate::in_use::InUse;
 use crate::keys::NewKeyFile;
+use crate::options::Options;
 use crate::streams;
 
 /// Prints the outcome: as JSON, or as `words` unless they are empty.
 pub(crate) fn reply(options: &Options, object: &Value, words: &str) -> Result<(), Failure> {
     let text = match words {
-        _ if options.json => format!("{object}\n"),
+        _ if options.json => format!("{}\n", json_line(object)),
         "" => return Ok(()),
         words => format!("{words}\n"),
     };
     streams::print(text.as_bytes()).map_err(Failure::stdout)
+}
+
+/// A JSON document in one line. It may have some control characters, but a terminal would obey them: all are escaped.
+pub(crate) fn json_line(document: &Value) -> String {
+    let escape = |char: char| match char.is_control() {
+        true => format!("\\u{:04x}", u32::from(char)),
+        false => char.to_string(),
+    };
+    document.to_string().chars().map(escape).collect()
+}
+
+/// Rows of cells in aligned columns: a line for each.
+#[cfg(feature = "server")]
+pub(crate) fn columns<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
+    let width = |n: usize| rows.iter().filter_map(|row| row.get(n)).map(|text| text.chars().count()).max().unwrap_or(0);
+    let widths: Vec<_> = (0..N).map(width).collect();
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(&widths).map(|(text, width)| format!("{text:width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
 }
 
 /// A name in JSON: its text, or `{"base64url": ...}` if it is not UTF-8.

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::args::{IdFormat, Options};
+use crate::args::IdFormat;
 use crate::failure::Failure;
+use crate::options::Options;
 use crate::reply::reply;
 use crate::{ids, open};
 

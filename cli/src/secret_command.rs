@@ -16,20 +16,15 @@ const MAX_LEN: usize = 4096;
 /// How long a command may take: long enough for a person who unlocks a password manager.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 
-/// Which secret a command prints, and the messages about it.
-#[derive(Clone, Copy)]
-pub(crate) struct Secret {
-    failed: &'static str,
-}
-
-pub(crate) const INDEX_KEY: Secret = Secret { failed: "the command for the index key failed" };
-pub(crate) const TOKEN: Secret = Secret { failed: "the command for the token failed" };
-pub(crate) const PASSPHRASE: Secret = Secret { failed: "the command for the passphrase failed" };
+/// Messages about a command that failed, one for each secret.
+pub(crate) const INDEX_KEY: &str = "the command for the index key failed";
+pub(crate) const TOKEN: &str = "the command for the token failed";
+pub(crate) const PASSPHRASE: &str = "the command for the passphrase failed";
 
 /// Runs a command, without a shell, and returns what it prints. Its words are split as a shell does, with quotes and
-/// backslashes; its stderr is that of this program, and its stdin is empty.
-pub(crate) fn run(secret: Secret, line: &str) -> Result<Zeroizing<String>, Failure> {
-    run_within(line, TIME_LIMIT).map_err(Failure::io(secret.failed))
+/// backslashes; its stderr is that of this program, and its stdin is empty. A failure begins with the message `failed`.
+pub(crate) fn run(failed: &'static str, line: &str) -> Result<Zeroizing<String>, Failure> {
+    run_within(line, TIME_LIMIT).map_err(Failure::io(failed))
 }
 
 fn run_within(line: &str, limit: Duration) -> io::Result<Zeroizing<String>> {

@@ -8,10 +8,10 @@ use strongroom::storage::StorageMetrics;
 use strongroom::{Error, Upstreams};
 use strongroom_server::{Config, LogGuard, Server, Service, log_to_stderr};
 
-use crate::args::Options;
 use crate::failure::{Failure, printable};
+use crate::options::Options;
 use crate::serve_args::Serve;
-use crate::serve_config::{configure, no_server};
+use crate::serve_config::configure;
 use crate::serve_signals::{hangup, reload_at, stop_signal};
 use crate::{hardening, open, runtime, systemd};
 
@@ -21,9 +21,6 @@ const LAST_STEPS: Duration = Duration::from_secs(1);
 pub(crate) fn serve(options: &Options, args: &Serve) -> Result<(), Failure> {
     let Some((options, config)) = configure(options, args, 8420)? else { return Ok(()) };
     let _log = prepare(&config)?;
-    if options.server.is_some() {
-        return Err(no_server());
-    }
     let metrics = StorageMetrics::default();
     if config.has_store_in_cluster() {
         let upstreams = Upstreams::default();

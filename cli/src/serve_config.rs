@@ -7,23 +7,19 @@ use std::path::PathBuf;
 use strongroom::Error;
 use strongroom_server::{Cluster, Config, ListenAddress, Tls};
 
-use crate::args::{Options, Remote};
 use crate::failure::Failure;
 use crate::keyring_args::KeyringOptions;
 use crate::open;
+use crate::options::{Options, Remote};
 use crate::serve_args::Serve;
 use crate::streams;
-
-pub(crate) fn no_server() -> Failure {
-    Failure::argument("a service has a store of its own: pass --store, not --server")
-}
 
 /// The configuration; `None` if it was only printed. Flags and the services' own environment variables override the
 /// file. The variables that other commands also use, for the store and for remote services, apply only if the file does
 /// not set the value: a user's shell settings are not meant for a service.
 pub(crate) fn configure(options: &Options, args: &Serve, port: u16) -> Result<Option<(Options, Config)>, Failure> {
     if options.server.is_some() {
-        return Err(no_server());
+        return Err(Failure::argument("a service has a store of its own: pass --store, not --server"));
     }
     let mut config = match &args.config {
         Some(path) => {

@@ -1,10 +1,10 @@
 //! The standard streams: checks that they are open, and blocking reads and writes, also on non-blocking streams.
 
-#[cfg(not(unix))]
-use std::io::Read;
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::path::Path;
 
+use crate::failure::Failure;
 #[cfg(unix)]
 pub(crate) use unix::{Stream, stderr, stdin, stdout};
 
@@ -17,6 +17,15 @@ pub(crate) fn is_stream(path: Option<&Path>) -> bool {
 pub(crate) fn is_stdin(path: Option<&Path>) -> bool {
     const NAMES: [&str; 3] = ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
     is_stream(path) || cfg!(unix) && NAMES.map(Path::new).map(Some).contains(&path)
+}
+
+/// Opens the file of an option, or stdin.
+pub(crate) fn open(path: &Path, option: &str) -> Result<Box<dyn Read>, Failure> {
+    let failed = |what: String| move |source| Failure::Io { what: what.into(), source };
+    if is_stdin(Some(path)) {
+        return Ok(Box::new(stdin().map_err(failed(format!("{option} reads stdin, which is closed")))?));
+    }
+    Ok(Box::new(File::open(path).map_err(failed(format!("cannot read the file of {option}")))?))
 }
 
 /// Prints to stdout.

@@ -2,20 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use strongroom::{Error, sync_folder_of};
+use strongroom::{Error, read_all, sync_folder_of};
 use strongroom_server::{ListedToken, NewToken, Scope, StartError, finished_lines, list_tokens, read_token_uses};
 use zeroize::Zeroizing;
 
-use crate::args::Options;
 use crate::failure::Failure;
 use crate::in_use::InUse;
 use crate::keys::{NamedKeyFile, NewKeyFile};
-use crate::reply::{json_path, json_text, reply};
+use crate::options::Options;
+use crate::reply::{columns, json_path, json_text, reply};
 use crate::serve_args::TokenCommand;
 use crate::{streams, times};
 
@@ -94,8 +94,8 @@ fn new_token(
 }
 
 fn list(options: &Options, path: &Path, uses: Option<&Path>) -> Result<(), Failure> {
-    let mut file = File::open(path).map_err(Failure::io_at("cannot read the file of --tokens", path))?;
-    let listed = list_tokens(finished_lines(&read(&mut file, path)?)?).map_err(StartError::from)?;
+    let file = File::open(path).map_err(Failure::io_at("cannot read the file of --tokens", path))?;
+    let listed = list_tokens(finished_lines(&read(&file, path)?)?).map_err(StartError::from)?;
     let read_uses = |path| read_token_uses(path).map_err(Failure::io_at("cannot read the file of --uses", path));
     let uses = uses.map(read_uses).transpose()?.unwrap_or_default();
     let mut rows = vec![["name", "scopes", "namespace", "expires", "last use"].map(str::to_owned)];
@@ -114,20 +114,14 @@ fn list(options: &Options, path: &Path, uses: Option<&Path>) -> Result<(), Failu
         let [namespace, expires, last] = [namespace, expires, last].map(|text| text.unwrap_or_else(none));
         rows.push([name, scopes.join(","), namespace, expires, last]);
     }
-    let widths = [0, 1, 2, 3].map(|n| rows.iter().filter_map(|row| row.get(n)).map(|text| text.chars().count()).max());
-    let lines = rows.iter().map(|row| {
-        let columns = row.iter().zip(widths).map(|(text, width)| format!("{text:0$}", width.unwrap_or(0)));
-        let last = row.last().map_or("", String::as_str);
-        format!("{}  {last}", columns.collect::<Vec<_>>().join("  "))
-    });
-    reply(options, &objects.into(), &lines.collect::<Vec<_>>().join("\n"))
+    reply(options, &objects.into(), &columns(&rows).join("\n"))
 }
 
 /// Makes the token's line a comment by one byte, so that a crash leaves the line or the comment.
 fn revoke(options: &Options, path: &Path, name: &str) -> Result<(), Failure> {
     let mut file = OpenOptions::new().read(true).write(true).open(path).map_err(failed(path))?;
     file.lock().map_err(failed(path))?;
-    let content = read(&mut file, path)?;
+    let content = read(&file, path)?;
     let listed = list_tokens(finished_lines(&content)?).map_err(StartError::from)?;
     let is_it = |token: &&ListedToken| token.name.as_deref() == Some(name) || token.hash == name;
     let found: Vec<_> = listed.iter().filter(is_it).collect();
@@ -149,10 +143,11 @@ fn revoke(options: &Options, path: &Path, name: &str) -> Result<(), Failure> {
     )
 }
 
-fn read(file: &mut File, path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    let mut content = Zeroizing::new(Vec::new());
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut content).map_err(failed(path))?;
-    if content.len() as u64 > MAX_FILE_BYTES { Err(too_long()) } else { Ok(content) }
+fn read(file: &File, path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    read_all(file).map_err(|error| match error.kind() {
+        io::ErrorKind::FileTooLarge => too_long(),
+        _ => failed(path)(error),
+    })
 }
 
 /// Adds a line to the file, durably, and then gives the token to the user by `give`. An unfinished line of an earlier run
@@ -166,7 +161,7 @@ fn append(
     let mut file =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed(path))?;
     file.lock().map_err(failed(path))?; // two programs add their lines one after the other
-    let content = read(&mut file, path)?;
+    let content = read(&file, path)?;
     let lines = finished_lines(&content)?;
     let listed = list_tokens(lines).map_err(StartError::from)?;
     if name.is_some() && listed.iter().any(|token| token.name.as_deref() == name) {

@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use serde_json::json;
-use strongroom::Location;
 use strongroom::transfer::{Copied, CopyOptions, copy};
+use strongroom::{Location, index_key_file};
 
-use crate::args::{Options, Transfer};
-use crate::failure::Failure;
-use crate::in_use::{InUse, index_key_file};
+use crate::args::Transfer;
+use crate::failure::{Failure, printable};
+use crate::in_use::InUse;
 use crate::open;
+use crate::options::Options;
 use crate::progress::progress_bar;
 use crate::reply::reply;
 
@@ -55,7 +56,7 @@ fn report(options: &Options, copied: &Copied, database: Option<&Path>) -> Result
         text.push_str(&format!(
             "\nThe copy opens with the store's own index key, which is not copied: pass --index-key-file, or copy the \
              file of the index key to {}",
-            file.display()
+            printable(&file)
         ));
     }
     let object = json!({

@@ -8,9 +8,11 @@ use serde_json::{Value, json};
 use strongroom::storage::{Damage, Storage};
 use strongroom::{Error, VerifyOptions, VerifyReport, repair, verify};
 
-use crate::args::{Options, Verify};
+use crate::args::Verify;
 use crate::failure::Failure;
+use crate::options::Options;
 use crate::progress::progress_bar;
+use crate::reply::json_line;
 use crate::{open, streams};
 
 pub(crate) fn run(options: &Options, args: &Verify) -> Result<(), Failure> {
@@ -94,8 +96,7 @@ fn as_json(damage: &Damage) -> Value {
 
 /// Prints a line of JSON or of text, without control characters from a service.
 fn print(options: &Options, object: &Value, words: &str) -> Result<(), Failure> {
-    let line =
-        if options.json { object.to_string() } else { words.replace(|c: char| c.is_control() && c != '\n', "?") };
+    let line = if options.json { json_line(object) } else { words.replace(|c: char| c.is_control() && c != '\n', "?") };
     streams::print(format!("{line}\n").as_bytes()).map_err(Failure::stdout)
 }
 

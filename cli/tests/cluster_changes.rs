@@ -45,8 +45,8 @@ fn silences(service: &mut Service, seen: &mut usize) -> usize {
     new
 }
 
-/// A process that stops for a second is hardly ever held for dead: how often depends on the machine, and is printed. One that
-/// stops for longer is, until it continues.
+/// A process that stops for a second is hardly ever taken for dead: how often depends on the machine, and is printed.
+/// One that stops for longer is, until it continues.
 #[test]
 fn a_process_that_stops_is_dead_until_it_continues() {
     let world = World::new();
@@ -67,7 +67,7 @@ fn a_process_that_stops_is_dead_until_it_continues() {
         services.iter_mut().zip(&mut seen).map(|(service, seen)| silences(service, seen)).sum::<usize>()
     };
     let attempts: Vec<_> = (0..rounds(0, 20)).map(|_| short_stop()).collect();
-    eprintln!("four peers after each stop of 1 s: {attempts:?} held it for dead");
+    eprintln!("four peers after each stop of 1 s: {attempts:?} took it for dead");
 
     stopped.signal(Signal::STOP);
     let noticed = wait_for_count(&services, "dead", 1);

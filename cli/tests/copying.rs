@@ -48,6 +48,8 @@ fn what_cannot_be_copied_is_refused() {
         (&["copy", "--to", "records.db-wal"], 19, "choose another name"),
         (&["copy", "--to", "records.db.index-key"], 19, "choose another name"),
         (&["copy", "--to", "missing/new.db"], 14, "cannot open"),
+        (&["copy", "--to", "new.db/"], 19, "must end in the name of a file"),
+        (&["copy", "--to", "records.db/."], 19, "must end in the name of a file"),
         (&["copy", "--to", ":memory:"], 19, "in memory"),
         (&["copy", "--to", "ftp://bucket/new"], 19, "unknown scheme"),
         (&["copy", "--to", "new.db", "--workers", "0"], 64, "1..=64"),

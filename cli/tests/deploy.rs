@@ -237,6 +237,11 @@ fn systemd_knows_all_settings_of_the_units() {
 fn the_containers_of_a_cluster_are_configured() {
     let compose = yaml("cluster/compose.yaml").remove(0);
     let all: BTreeSet<_> = compose["secrets"].as_object().unwrap().keys().map(String::as_str).collect();
+    let page = read("../docs/PRODUCTION.md");
+    for secret in compose["secrets"].as_object().unwrap().values() {
+        let name = secret["file"].as_str().unwrap().strip_prefix("secrets/").unwrap();
+        assert!(page.contains(&format!("`{name}`")), "docs/PRODUCTION.md does not describe {name}");
+    }
     let services = compose["services"].as_object().unwrap();
     let (mut used, mut commands) = (BTreeSet::new(), Vec::new());
     for (name, service) in services {

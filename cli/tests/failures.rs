@@ -1,6 +1,7 @@
 //! Every failure that a user can cause: its exit status, and no secret in its message.
 
 use std::fs;
+use std::io::{self, Read, Write};
 
 use crate::support::{DATA, ID, World, failure, feed, secret_in};
 use rusqlite::Connection;
@@ -125,6 +126,42 @@ fn paths_of_other_file_kinds_are_errors() {
         assert_eq!(world.names(), before, "{args:?}");
     }
     assert_eq!(world.records(), 1);
+}
+
+/// Text from a peer or a path would otherwise control the terminal.
+#[test]
+fn messages_escape_control_characters() {
+    let world = World::with_record();
+    let check = |args: &[&str]| {
+        for json in [&["--json"][..], &[]] {
+            let output = feed(&mut world.command(&[json, args].concat()), b"");
+            let message = String::from_utf8(output.stderr).unwrap();
+            assert!(!output.status.success() && message.ends_with('\n'), "{message:?}");
+            assert!(message.contains("u{1b}[31m") && message.contains("u{9b}"), "{message:?}");
+            assert!(message.lines().all(|line| !line.contains(char::is_control)), "{message:?}");
+        }
+    };
+    let path = "nowhere\u{1b}[31m\u{9b}\r/x";
+    check(&["store", "--id", "new", "--store", path]);
+    check(&["retrieve", "--id", ID, "--key-file", "key", "-o", path]);
+    check(&["key", "new", "--key-out", path]);
+    check(&["verify", "--repair-from", path]);
+
+    // A PostgreSQL server that refuses every client.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("postgres://user@{}/db?sslmode=disable", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let (mut client, mut len) = (client.unwrap(), [0; 4]);
+            client.read_exact(&mut len).unwrap();
+            let rest = u64::from(u32::from_be_bytes(len) - 4);
+            io::copy(&mut (&client).take(rest), &mut io::sink()).unwrap();
+            let fields = b"SERROR\0C28000\0M\x1b[31mred\xc2\x9b\r\0\0";
+            let len = u32::try_from(fields.len() + 4).unwrap().to_be_bytes();
+            client.write_all(&[b"E", &len[..], fields].concat()).unwrap();
+        }
+    });
+    check(&["stats", "--store", &url]);
 }
 
 /// clap quotes invalid arguments; this program does not.

@@ -128,6 +128,32 @@ fn lists_are_lines_texts_or_bytes() {
     assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap(), json);
 }
 
+/// A pipe gets the bytes of an id, a terminal nothing that would control it.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_terminal_gets_escaped_ids() {
+    let world = world();
+    world.write("id", b"\x1b[2J 'gr\xc3\xbc\xc3\x9fe' \xc2\x9b\xff");
+    world.ok(&with(&["store", "--id-file", "id"]), DATA);
+    let shown = |more: &[&'static str]| {
+        let list = [&with(&["keyring", "list"]), more].concat();
+        let seen = crate::support::on_terminal(&world, "", "", &list);
+        assert_eq!(seen["status"], 0);
+        let shown = seen["shown"].as_str().unwrap(); // each char is a byte
+        String::from_utf8(shown.chars().map(|char| u8::try_from(char).unwrap()).collect()).unwrap()
+    };
+    let escaped = "\\u{1b}[2J 'gr\u{fc}\u{df}e' \\u{9b}\u{fffd}";
+    assert_eq!(shown(&[]), format!("{escaped}\n"));
+    assert_eq!(shown(&["--format", "nul"]), format!("{escaped}\0"));
+    let piped = feed(&mut world.command(&with(&["keyring", "list"])), b"");
+    assert_eq!(piped.stdout, [&world.read("id")[..], b"\n"].concat());
+
+    world.ok(&with(&["keyring", "remove", "--id-file", "id", "--yes"]), "");
+    world.write("id", "\u{1b}\u{9b}\u{7f}");
+    world.ok(&with(&["store", "--id-file", "id"]), DATA);
+    assert_eq!(shown(&["--json"]), "[\"\\u001b\\u009b\\u007f\"]\n");
+}
+
 #[test]
 fn a_passphrase_comes_from_a_file_or_a_command() {
     let world = world();

@@ -136,6 +136,16 @@ fn a_key_typed_on_a_terminal_is_not_echoed() {
 
 #[cfg(target_os = "linux")]
 #[test]
+fn a_signal_at_a_prompt_restores_the_echo() {
+    let world = World::with_record();
+    for (name, number) in [("SIGHUP", 1), ("SIGINT", 2), ("SIGQUIT", 3), ("SIGTERM", 15), ("SIGKILL", 9)] {
+        let seen = on_terminal(&world, "Key (not shown): ", name, &["retrieve", "--id", ID]);
+        assert_eq!((&seen["status"], &seen["echo"]), (&json!(-number), &json!(name != "SIGKILL")), "{name}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
 fn other_processes_cannot_read_the_memory() {
     let mut world = World::with_record();
     world.run_unprivileged();

@@ -147,3 +147,23 @@ fn a_manual_page_does_not_overwrite_a_store() {
     world.fail(19, &["man", "man1"], "");
     assert_eq!(world.read("key").len(), 63);
 }
+
+/// With such a path, the names of the store's files would be wrong, and an output could replace them.
+#[test]
+fn a_store_with_a_separator_behind_its_name_is_refused() {
+    let world = World::with_record();
+    let before = contents(&world);
+    for store in ["records.db/", "records.db/."] {
+        for output in ["records.db", "records.db-wal", "records.db.index-key"] {
+            let args = ["retrieve", "--store", store, "--id", ID, "--key-file", "key", "-o", output];
+            let message = world.fail(19, &args, "");
+            assert!(message.contains("must end in the name of a file"), "{store} {output}: {message}");
+            assert_eq!(contents(&world), before, "{store} {output}");
+        }
+    }
+    for store in ["new.db/", "new.db/."] {
+        let message = world.fail(19, &["store", "--store", store, "--id", ID, "--key-out", "new"], DATA);
+        assert!(message.contains("must end in the name of a file"), "{store}: {message}");
+        assert_eq!(contents(&world), before, "{store}");
+    }
+}

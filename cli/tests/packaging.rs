@@ -68,6 +68,24 @@ fn folders_of_the_c_library_are_those_of_the_caller() {
     assert!(text.contains(&format!("no library in {}:", made.display())), "{text}");
 }
 
+/// No file names another folder than that of the libraries.
+#[test]
+fn a_folder_of_the_c_library_is_kept_or_refused() {
+    let install = |variable, folder: String| {
+        let mut world = World::new();
+        world.environment.push((variable, folder));
+        String::from_utf8(run(&world, "ffi/packaging/install.sh", "made").stderr).unwrap()
+    };
+    for variable in ["PREFIX", "LIBDIR", "INCLUDEDIR"] {
+        for special in [" ", "\t", "\n", "\"", "'", "`", "\\", "$", "&", "|", "#", ";"] {
+            let text = install(variable, format!("/opt/a{special}b"));
+            assert!(text.contains("choose another folder"), "{variable}, {special:?}: {text}");
+        }
+        let text = install(variable, "/opt/\u{e9}-+~.,@:=%_(x)".into());
+        assert!(text.contains("no library in"), "{variable}: {text}");
+    }
+}
+
 /// A package whose scripts fail is half-configured, and cannot be removed.
 #[test]
 fn the_debian_package_does_not_depend_on_its_services() {

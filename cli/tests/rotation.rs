@@ -91,6 +91,23 @@ fn a_rotation_moves_the_records_of_listed_ids() {
     assert_eq!(status, "the index key is not being rotated\n");
 }
 
+/// A full disk may leave an empty file in the place of the store.
+#[test]
+fn an_empty_file_does_not_become_a_store() {
+    let world = world(0);
+    world.ok(&["key", "new", "--index", "--key-out", "old"], "");
+    world.write("records.db", "");
+    let old = ["--index-key-file", "old"];
+    for command in [&[&ROTATE[..], &["--yes"]].concat()[..], &ROTATE, &[&ROTATE[..], &["--ids", "-"]].concat()] {
+        let message = world.fail(19, &[&old, command].concat(), "id 0\n");
+        assert!(message.contains("there is no store"), "{message}");
+    }
+    world.fail(19, &[&old[..], &["index-key", "status"]].concat(), "");
+    assert_eq!(world.read("records.db"), b"");
+    let in_memory = [&old[..], &ROTATE, &["--store", ":memory:", "--yes"]].concat();
+    assert!(world.fail(19, &in_memory, "").contains("in memory"));
+}
+
 /// A record whose id is listed is not an unknown one because it cannot be moved.
 #[test]
 fn a_listed_record_that_cannot_be_moved_is_not_erased() {

@@ -217,32 +217,72 @@ fn data_that_is_read_before_damage_remains() {
     }
 }
 
-/// The record's key goes, too: it opens nothing.
+/// A folder with a keyring that all runs use.
+fn with_keyring() -> World {
+    let mut world = World::new();
+    world.ok(&["keyring", "new", "--keyring", "keys", "--new-identity", "me.age"], "");
+    world.environment = vec![("STRONGROOM_KEYRING", "keys".into()), ("STRONGROOM_IDENTITY", "me.age".into())];
+    world
+}
+
+/// The key opens the record in a backup.
+#[test]
+fn the_keyring_keeps_the_key_of_data_that_was_not_written() {
+    use std::process::Command;
+
+    const REMOVED: &str = "error: the record is removed (its key is still in the keyring)";
+
+    let data = "0123456789".repeat(300_000); // a short record that is damaged stays
+    let to_file = ["take", "--id", ID, "-o", "copy"];
+    let fails = |damage: Option<&str>, status, expected: &str, take: &dyn Fn(&World) -> Command| {
+        let world = with_keyring();
+        world.ok(&["store", "--id", ID], &data);
+        std::fs::copy(world.path("records.db"), world.path("backup.db")).unwrap();
+        std::fs::copy(world.path("records.db.index-key"), world.path("backup.db.index-key")).unwrap();
+        if let Some(damage) = damage {
+            let database = rusqlite::Connection::open(world.path("records.db")).unwrap();
+            assert_eq!(database.execute(damage, ()).unwrap(), 1);
+        }
+        let message = failure(&feed(&mut take(&world), b""), status);
+        assert!(message.starts_with(&format!("{REMOVED}{expected}")), "{message}");
+        assert_eq!(world.records(), 0);
+        assert_eq!(world.ok(&["keyring", "list"], ""), format!("{ID}\n"));
+        assert!(world.ok(&["retrieve", "--id", ID, "--store", "backup.db"], "") == data);
+    };
+    let damage = Some("UPDATE record SET body = zeroblob(length(body))");
+    fails(damage, 4, ", and no data was written: ", &|world| world.command(&to_file));
+    fails(damage, 4, ": ", &|world| world.command(&["take", "--id", ID]));
+    #[cfg(target_os = "linux")]
+    {
+        let full = ["sh", "-c", "exec \"$@\" >/dev/full", "sh"];
+        fails(None, 14, ": cannot write to stdout: ", &|world| world.through(&full, &["take", "--id", ID]));
+        fails(None, 14, ", and the data that was written is in ", &|world| {
+            let mut take = world.command(&to_file);
+            world.preload(&mut take);
+            take.env("FULL_DISK", "9000");
+            take
+        });
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_failure_of_stdout_says_that_the_record_is_removed() {
     use std::process::Stdio;
 
-    let mut world = World::new();
-    world.ok(&["keyring", "new", "--keyring", "keys", "--new-identity", "me.age"], "");
-    world.environment = vec![("STRONGROOM_KEYRING", "keys".into()), ("STRONGROOM_IDENTITY", "me.age".into())];
-    let full = ["sh", "-c", "exec \"$@\" >/dev/full", "sh"];
-    let in_file = "the record is removed, and its data is in copy: cannot write to stdout: ";
-    for (args, expected) in [
-        (&["take", "--id", ID][..], "error: the record is removed: cannot write to stdout: "),
-        (&["take", "--id", ID, "-o", "copy", "--json"], in_file),
-    ] {
-        world.ok(&["store", "--id", ID], DATA);
-        let message = failure(&feed(&mut world.through(&full, args), b""), 14);
-        assert!(message.contains(expected), "{message}");
-        assert_eq!(world.ok(&["keyring", "list"], ""), "");
-    }
-    assert_eq!(world.read("copy"), DATA.as_bytes());
-
+    let world = with_keyring();
     world.ok(&["store", "--id", ID], DATA);
+    let full = ["sh", "-c", "exec \"$@\" >/dev/full", "sh"];
+    let take = ["take", "--id", ID, "-o", "copy", "--json"];
+    let message = failure(&feed(&mut world.through(&full, &take), b""), 14);
+    assert!(message.contains("the record is removed, and its data is in copy: cannot write to stdout: "), "{message}");
+    assert_eq!(world.read("copy"), DATA.as_bytes());
+    assert_eq!(world.ok(&["keyring", "list"], ""), "");
+
+    let world = World::with_record();
     let (reader, closed) = std::io::pipe().unwrap();
     drop(reader);
-    let mut take = world.command(&["take", "--id", ID]);
+    let mut take = world.command(&["take", "--id", ID, "--key-file", "key"]);
     let take = take.stdin(Stdio::null()).stdout(closed).stderr(Stdio::piped()).spawn().unwrap();
     let message = failure(&take.output_within(DEADLINE), 141);
     assert_eq!(message, "error: the record is removed: stdout was closed\n");

@@ -732,6 +732,35 @@ fn a_link_that_cannot_be_replaced_leaves_no_other() {
     assert_eq!(fs::read_link(world.path("copy/link")).unwrap(), Path::new("two"));
 }
 
+/// A restore can be repeated, whatever the modes of what is there.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_restore_is_repeated_over_what_its_user_cannot_read() {
+    let mut world = world();
+    if !rustix::process::geteuid().is_root() {
+        return; // only root can read and store such files
+    }
+    fs::create_dir_all(world.path("tree/folder/inner")).unwrap();
+    write_old(&world, "tree/folder/inner/file", "data");
+    write_old(&world, "tree/folder/other", "data");
+    let set = |name: &str, mode| fs::set_permissions(world.path(name), Permissions::from_mode(mode)).unwrap();
+    for (name, mode) in [("file", 0o200), ("", 0o300)] {
+        set(&format!("tree/folder/inner/{name}"), mode);
+    }
+    set("tree/folder", 0o100);
+    world.ok(&STORE, "");
+    let stored = describe(&world.path("tree"));
+    world.run_unprivileged();
+    assert_eq!(numbers(&world, &RETRIEVE)["restored"], 2);
+    for unchanged in [2, 1, 2] {
+        let seen = numbers(&world, &RETRIEVE);
+        assert_eq!((&seen["failed"], &seen["unchanged"]), (&0.into(), &unchanged.into()), "{seen}");
+        assert!(describe(&world.path("copy")) == stored);
+        let mode = if unchanged == 2 { 0o100 } else { 0o200 };
+        fs::set_permissions(world.path("copy/folder/inner/file"), Permissions::from_mode(mode)).unwrap();
+    }
+}
+
 #[test]
 fn misuse_is_explained() {
     let world = world();

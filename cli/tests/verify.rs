@@ -68,7 +68,9 @@ fn a_copy_that_cannot_help_is_an_error() {
     damage(&world, "backup.db");
     let (status, text, _) = output(&world, &["verify", "--repair-from", "backup.db"]);
     assert!(status == Some(4) && text.matches(" row: checksum\n").count() == 2, "{text}");
-    for (copy, said) in [("records.db", "itself"), ("./records.db", "itself"), ("missing.db", "no store at")] {
+    for (copy, said) in
+        [("records.db", "itself"), ("./records.db", "itself"), ("missing.db", "no store at"), (":memory:", "in memory")]
+    {
         let message = world.fail(19, &["verify", "--repair-from", copy], "");
         assert!(message.contains(said), "{message}");
     }
@@ -76,6 +78,7 @@ fn a_copy_that_cannot_help_is_an_error() {
     let (status, _, message) = output(&world, &["verify", "--repair-from", "other.db"]);
     assert!(status == Some(19) && message.contains("another store"), "{message}");
     assert!(world.fail(19, &["verify", "--store", "missing.db"], "").contains("does not exist"));
+    assert!(world.fail(19, &["verify", "--store", ":memory:"], "").contains("in memory"));
     assert!(!world.exists("missing.db"));
     world.fail(7, &["verify", "--server", "unix:socket"], "");
 }

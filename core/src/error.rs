@@ -67,7 +67,8 @@ pub enum Error {
     /// The record was replaced or removed concurrently.
     #[error("the record was changed concurrently: retrieve it and try again")]
     Conflict,
-    /// A lock was not available in time, or a deadline passed.
+    /// A lock was not released in time, or a service did not answer in time: try again. Nothing was changed, unless the
+    /// operation says otherwise.
     #[error("the storage is busy, or the service did not answer in time: try again")]
     Busy,
     /// No space is left. Everything stored before is unchanged.
@@ -77,8 +78,9 @@ pub enum Error {
     /// [`Poisoned`](Self::Poisoned).
     #[error("input or output failed")]
     Storage(#[source] BoxError),
-    /// A commit failed, so the outcome of the write is unknown. Open the store again and check.
-    #[error("the outcome of the write is unknown: open the store again and check")]
+    /// The outcome of the write is unknown: a commit failed, or an answer was lost. Check the record, or repeat the
+    /// write under the same key.
+    #[error("the outcome of the write is unknown: check the record, or repeat the write under the same key")]
     Indeterminate(#[source] BoxError),
     /// An earlier write or commit failed halfway, so this handle refuses all writes. It still reads, unless the
     /// database's files were moved.

@@ -125,17 +125,21 @@ pub use store_identity::StoreIdentity;
 pub use strongroom::{RecordReader, RecordWriter, Retention, Rotation, Strongroom};
 #[cfg(feature = "sqlite")]
 #[doc(hidden)] // for the program and the services
-pub use util::files::{database_files, will_be_same_file};
+pub use util::files::{database_files, index_key_file, will_be_same_file};
 #[cfg(any(feature = "keyring", feature = "sqlite"))]
 #[doc(hidden)] // for the program and the services
 pub use util::files::{folder_of, sync_folder_of, with_suffix};
 pub use util::interrupt;
 pub use util::random::RandomError;
+#[doc(hidden)] // for the services
+pub use util::random::fill as fill_random;
 #[doc(hidden)] // for the C interface, which promises its callers that 64 KiB are enough
 pub use util::threads::assume_small_callers;
+#[doc(hidden)] // for the C interface
+pub use util::threads::spawn as spawn_thread;
 #[cfg(any(feature = "keyring", feature = "postgres", feature = "remote", feature = "sqlite"))]
 #[doc(hidden)] // for the program and the services
-pub use util::trusted_file::{Readers, check_file, read_secret};
+pub use util::trusted_file::{Readers, check_file, read_all, read_secret};
 #[doc(hidden)] // for the program, the services, and other languages
 pub use util::wiped::Wiped;
 pub use verify::{VerifyOptions, VerifyReport, VerifyStep, repair, verify};

@@ -133,9 +133,14 @@ impl Location {
     ///
     /// # Errors
     ///
-    /// Those of the storage; [`Error::InvalidArgument`] if there is no database.
+    /// Those of the storage; [`Error::InvalidArgument`] if there is no database, and for [`Location::Memory`], which is
+    /// always new.
     pub fn open_existing_storage(&self) -> Result<Arc<dyn Storage>, Error> {
         match self {
+            #[cfg(feature = "sqlite")]
+            Self::Memory => Err(Error::InvalidArgument(
+                "an existing store needs a path or a URL: a store in memory ends with its handle".into(),
+            )),
             #[cfg(feature = "sqlite")]
             Self::Database(path) => Ok(Arc::new(SqliteStorage::open_as_permitted(path, Durability::Full)?)),
             other => other.open_storage(),
@@ -229,6 +234,7 @@ mod tests {
             );
         }
         assert!(matches!(Location::parse(":memory:"), Ok(Location::Memory)));
+        assert!(matches!(Location::Memory.open_existing_storage(), Err(Error::InvalidArgument(_))));
         for url in ["ftp://a.example", "http+x://a"] {
             assert!(matches!(Location::parse(url), Err(Error::InvalidArgument(_))), "{url}");
         }

@@ -144,7 +144,7 @@ fn with_padding(storage: &dyn Storage, settings: Settings) -> Result<Settings, E
 /// their index key.
 fn settings_of(storage: &dyn Storage) -> Result<Option<Vec<u8>>, Error> {
     let settings = storage.settings()?;
-    if settings.is_some() || storage.list(None, 1)?.is_empty() {
+    if settings.is_some() || storage::is_empty(storage)? {
         return Ok(settings);
     }
     // Another process may have created the store in between.

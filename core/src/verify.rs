@@ -13,6 +13,9 @@ use crate::util::parallel;
 
 /// The most records of one step.
 const STEP_RECORDS: usize = 10_000;
+/// The most bytes of a step that delay the next one. The steps of all storages have less, but a service can claim any
+/// number.
+const STEP_BYTES: u64 = 256 << 20;
 /// The place of damage in the settings document.
 const SETTINGS: &str = "settings";
 
@@ -68,6 +71,7 @@ pub struct VerifyStep<'a> {
 
 /// The result of a verification.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use = "there may be damage"]
 #[non_exhaustive]
 pub struct VerifyReport {
     /// The number of checked records.
@@ -175,18 +179,19 @@ fn verify_records(
     report: &mut VerifyReport,
     progress: &mut impl FnMut(VerifyStep<'_>) -> ControlFlow<()>,
 ) -> Result<ControlFlow<()>, Error> {
-    let (start, mut position) = (Instant::now(), options.position.clone());
+    let (start, mut position, mut paced) = (Instant::now(), options.position.clone(), 0);
     loop {
         if interrupt::is_interrupted() {
             return Err(Error::Busy);
         }
         let step = storage::next_step(storage, position.as_ref(), STEP_RECORDS)?;
         report.add(&step);
+        paced += step.bytes.min(STEP_BYTES);
         let Verified { damage, next, .. } = step;
         let (records, bytes) = (report.records, report.bytes);
         let flow = progress(VerifyStep { records, bytes, damage: &damage, next: next.as_ref() });
         if flow.is_break() {
-            report.next = next.or(Some(VerifyPosition::Structure));
+            report.next = next.or((!options.records_only).then_some(VerifyPosition::Structure));
             return Ok(flow);
         }
         match next {
@@ -194,7 +199,7 @@ fn verify_records(
             None => return Ok(flow),
         }
         if let Some(rate) = options.rate {
-            interrupt::sleep(time_of(bytes, rate).saturating_sub(start.elapsed()));
+            interrupt::sleep(time_of(paced, rate).saturating_sub(start.elapsed()));
         }
     }
 }
@@ -233,7 +238,7 @@ fn settings_of(storage: &dyn Storage) -> Result<Option<Settings>, SettingsFault>
     };
     match storage.settings().map_err(fault)? {
         Some(document) => Settings::decode(&document).map(Some).map_err(SettingsFault::Unreadable),
-        None if storage.list(None, 1).map_err(fault)?.is_empty() => Ok(None),
+        None if storage::is_empty(storage).map_err(fault)? => Ok(None),
         None => Err(SettingsFault::Missing),
     }
 }

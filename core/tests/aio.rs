@@ -105,6 +105,11 @@ fn the_future_of_a_call_is_a_task_of_its_own() {
         let found = task.await.unwrap().unwrap();
         assert!(matches!(&found[..], [Ok(data), Err(Error::NotFound)] if *data == [7; 1000]));
         assert_eq!(format!("{:?}", store.open_record("id", &key).await), "Ok(RecordReader { position: 0, .. })");
+        let task = tokio::spawn(store.store_reader(String::from("stream"), &[7; 1000][..]));
+        let key = task.await.unwrap().unwrap();
+        let task = tokio::spawn(store.replace_reader(String::from("stream"), &key, &[8; 1000][..]));
+        let key = task.await.unwrap().unwrap();
+        assert_eq!(store.retrieve("stream", &key).await.unwrap(), [8; 1000]);
     });
     // A handle needs no runtime.
     let store = Strongroom::new(memory_store().0);

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use strongroom::interrupt::interruptible;
-use strongroom::{Error, Keyring, KeyringProtection, KeyringSecret, RecordKey};
+use strongroom::{Error, Keyring, KeyringEntries, KeyringProtection, KeyringSecret, RecordKey};
 
 const RECIPIENT: &str = "age1t7rxyev2z3rw82stdlrrepyc39nvn86l5078zqkf5uasdy86jp6svpy7pa";
 const IDENTITY: &str = "AGE-SECRET-KEY-1GQ9778VQXMMJVE8SK7J6VT8UJ4HDQAJUVSFCWCM02D8GEWQ72PVQ2Y5J33";
@@ -71,6 +71,37 @@ fn earlier_keys_remain_until_they_are_removed() {
     let many = RecordKey::from_bytes(&[[1; 31].as_slice(), &[2]].concat()).unwrap();
     assert!(matches!(keyring.insert("", "id", &many), Err(Error::InvalidArgument(_))));
     assert_eq!(keys(&keyring).len(), 255);
+}
+
+/// Also one that replaces the entries as a whole.
+#[test]
+fn each_change_is_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys");
+    let mut keyring = create(&path);
+    let mut changes_file = |change: fn(&mut KeyringEntries) -> Result<(), Error>| -> bool {
+        let before = fs::read(&path).unwrap();
+        keyring.update(change).unwrap();
+        let ids: Vec<_> =
+            Keyring::open(&path, identity()).unwrap().entries().iter().map(|(_, id, _)| id.to_vec()).collect();
+        assert_eq!(ids, keyring.entries().iter().map(|(_, id, _)| id.to_vec()).collect::<Vec<_>>());
+        fs::read(&path).unwrap() != before
+    };
+    assert!(changes_file(|entries| entries.insert("", "id", &key(1))));
+    assert!(!changes_file(|entries| entries.insert("", "id", &key(1))));
+    assert!(!changes_file(|entries| {
+        entries.insert("", "other", &key(1))?;
+        entries.remove("", "other");
+        Ok(())
+    }));
+    let empty = |entries: &mut KeyringEntries| {
+        *entries = KeyringEntries::default();
+        Ok(())
+    };
+    assert!(changes_file(empty));
+    assert!(!changes_file(empty));
+    assert!(changes_file(|entries| entries.insert("", "id", &key(2))));
+    assert!(changes_file(empty));
 }
 
 #[test]

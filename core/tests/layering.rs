@@ -194,6 +194,15 @@ fn no_module_uses_one_above_it() {
 }
 
 #[test]
+fn the_documentation_has_the_same_order() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/ARCHITECTURE.md")).unwrap();
+    let table = page.split("| module | what it does |\n|---|---|\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let names = table.lines().flat_map(|row| row.split('|').nth(1).unwrap().split(','));
+    let names = names.map(|name| name.trim().trim_matches('`').trim_end_matches('/').trim_end_matches(".rs"));
+    assert_eq!(names.collect::<Vec<_>>(), ORDER[1..]);
+}
+
+#[test]
 fn no_files_use_each_other_in_a_circle() {
     assert_eq!(circle(&sources()), None);
 }

@@ -78,3 +78,11 @@ fn more_than_a_storage_returns_at_once_is_read_one_by_one() {
     let found = store.retrieve_many(&ids.map(|id| (id, &key))).unwrap();
     assert!(found.iter().all(|outcome| outcome.as_ref().is_ok_and(|data| *data == pattern(3 * MIB))));
 }
+
+#[test]
+fn a_storage_that_loses_outcomes_gives_none() {
+    let storage = Arc::new(Intercepted::losing_outcomes(Arc::new(MemoryStorage::new())));
+    let store = open_over(storage);
+    let key = store.store("a", b"data").unwrap();
+    assert!(matches!(store.retrieve_many(&[("a", &key), ("b", &key)]), Err(Error::Storage(_))));
+}

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Barrier};
 use std::thread;
 
-use crate::support::index_key;
 use crate::support::wait::{DEADLINE, Join, wait_for};
+use crate::support::{hide_records, index_key};
 use rusqlite::Connection;
-use strongroom::storage::MemoryStorage;
-use strongroom::{Durability, Error, IndexKey, Strongroom};
+use strongroom::storage::{MemoryStorage, SqliteStorage, Storage};
+use strongroom::{Durability, Error, IndexKey, Strongroom, store_identity};
 use tempfile::TempDir;
 
 fn folder() -> (TempDir, PathBuf) {
@@ -415,6 +415,25 @@ fn a_store_that_has_lost_its_settings_is_damaged() {
     assert!(!sidecar(&path).exists(), "a key was made");
     execute("DELETE FROM record");
     with_key(&path, index_key()).unwrap();
+}
+
+/// So it is if a damaged index hides the records: the storage is not a new one.
+#[test]
+fn a_store_that_has_lost_its_settings_and_its_lists_is_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.db");
+    let store = with_key(&path, index_key()).unwrap();
+    store.store("id", "data").unwrap();
+    store.close().unwrap();
+    Connection::open(&path).unwrap().execute_batch("DELETE FROM settings").unwrap();
+    hide_records(&path, 1, 0);
+    assert_error(with_key(&path, index_key()), "Corrupt", "");
+    assert!(Strongroom::open(&path).is_err());
+    assert!(!sidecar(&path).exists(), "a key was made");
+    let storage = SqliteStorage::open(&path, Durability::Full).unwrap();
+    assert_error(store_identity(&storage), "Corrupt", "");
+    assert_eq!(storage.list(None, 1).unwrap(), []);
+    assert_eq!(storage.settings().unwrap(), None);
 }
 
 /// As when an empty storage takes the place of an open one.

@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime};
 use strongroom::storage::MemoryStorage;
 use strongroom::{IndexKey, Strongroom, WriteOptions};
 
+use crate::support::hide_records;
+
 fn key(number: u8) -> IndexKey {
     IndexKey::from_bytes(&[number; 32]).unwrap()
 }
@@ -20,6 +22,21 @@ fn records(store: &Strongroom) -> u64 {
 }
 
 const NONE: [(&str, &str); 0] = [];
+
+/// Such as those of a hostile database.
+#[test]
+fn lengths_without_sense_are_no_overflow() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.db");
+    let store = Strongroom::open(&path).unwrap();
+    (0..4).for_each(|n| drop(store.store(format!("{n}"), b"data").unwrap()));
+    store.close().unwrap();
+    let database = rusqlite::Connection::open(&path).unwrap();
+    database.execute("UPDATE record SET len = 9223372036854775807", ()).unwrap();
+    drop(database);
+    let retention = Strongroom::open(&path).unwrap().retention(NONE).unwrap();
+    assert_eq!((retention.others, retention.other_bytes), (4, u64::MAX));
+}
 
 #[test]
 fn the_records_of_other_ids_are_removed_in_all_namespaces() {
@@ -76,6 +93,21 @@ fn invalid_ids_and_namespaces_are_errors() {
     assert_eq!(store.retention([("", "")]).unwrap_err().name(), "InvalidId");
     assert_eq!(store.retention([("", "x".repeat(4097))]).unwrap_err().name(), "InvalidId");
     assert_eq!(store.retention([("x".repeat(256), "one")]).unwrap_err().name(), "InvalidArgument");
+}
+
+/// Others that a damaged index passes over would stay, although `erase_others` promises to remove them.
+#[test]
+fn records_that_damage_hides_are_not_passed_over() {
+    for left in [0, 2, 5] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("records.db");
+        let store = Strongroom::open(&path).unwrap();
+        ["a", "b", "c", "d", "e", "f"].iter().for_each(|id| drop(store.store(id, b"data").unwrap()));
+        store.close().unwrap();
+        hide_records(&path, 6, left);
+        let store = Strongroom::open(&path).unwrap();
+        assert_eq!(store.retention([("", "a")]).unwrap_err().name(), "Corrupt", "{left} are left");
+    }
 }
 
 /// A record may be under either key, and a handle must not remove those of a key that it does not have.

@@ -13,7 +13,7 @@ use strongroom::{Builder, Durability, Error, IndexKey, RecordKey, Strongroom, re
 
 use crate::support::rounds::rounds;
 use crate::support::wait::{DEADLINE, Join, StopOnDrop, poll_within};
-use crate::support::{pattern, record_key};
+use crate::support::{hide_records, pattern, record_key};
 
 const LONG: usize = 3_000_000;
 
@@ -352,13 +352,7 @@ fn records_that_damage_hides_prevent_the_end() {
     ids.iter().for_each(|id| drop(before.store(id, b"data").unwrap()));
     before.close().unwrap();
     std::fs::copy(&path, folder.path().join("backup.db")).unwrap();
-    let sql = "SELECT rootpage FROM sqlite_schema WHERE name = 'record_prefix'";
-    let root: u32 = rusqlite::Connection::open(&path).unwrap().query_row(sql, (), |row| row.get(0)).unwrap();
-    let mut file = std::fs::read(&path).unwrap();
-    let entries = &mut file[(root as usize - 1) * 8192 + 4];
-    assert_eq!(*entries, 6);
-    *entries = 2;
-    std::fs::write(&path, file).unwrap();
+    hide_records(&path, 6, 2);
 
     let store = place.rotate(2, 1);
     assert_eq!(ids.iter().filter(|id| store.contains(id).unwrap()).count(), 2);

@@ -406,6 +406,37 @@ fn a_batch_of_which_a_part_is_moved_or_used_is_indeterminate() {
     assert!(matches!(created, Err(Error::Indeterminate(_))), "it is taken: {created:?}");
 }
 
+/// A record that is gone does not end the removal. A failure of the storage does: each other one may take as long.
+#[test]
+fn a_batch_is_removed_until_the_storage_fails() {
+    let ids: Vec<_> = (0..50).map(|n| format!("{n}")).collect();
+    for (fails, deletes, left) in [(false, 99, 1), (true, 4, 49)] {
+        let storage: Shared = Arc::new(MemoryStorage::new());
+        open(&storage, 1, None);
+        let (other, count) = (Arc::new(open(&storage, 2, Some(1))), Arc::new(AtomicUsize::new(0)));
+        let (faster, counted) = (Arc::clone(&other), Arc::clone(&count));
+        let slow = hooked(&storage, move |call, _| {
+            match call {
+                "create_many" => {
+                    faster.begin_rotation().unwrap();
+                    faster.store("49", b"other").unwrap();
+                }
+                "delete" => match counted.fetch_add(1, Ordering::Relaxed) {
+                    0 => assert!(faster.erase("0").unwrap()), // before the removal of the refused record
+                    3.. if fails => return Err(StorageError::Busy),
+                    _ => {}
+                },
+                _ => {}
+            }
+            Ok(())
+        });
+        let records: Vec<_> = ids.iter().map(|id| (id, b"data")).collect();
+        let created = open(&slow, 2, Some(1)).store_many(&records).map(drop);
+        assert!(matches!(created, Err(Error::Indeterminate(_))), "{created:?}");
+        assert_eq!((count.load(Ordering::Relaxed), other.stats().unwrap().records), (deletes, left));
+    }
+}
+
 #[test]
 fn of_two_creations_one_succeeds() {
     let (slow_key, other_key) = (record_key(8), record_key(9));

@@ -3,6 +3,13 @@
 #
 # PREFIX, LIBDIR and INCLUDEDIR are the final folders, DESTDIR is a prefix for staging.
 set -eu
+case ${PREFIX:-}${LIBDIR:-}${INCLUDEDIR:-} in
+*[[:space:][:cntrl:]\"\'\`\\\$\&\|\#\;]*)
+    # `fill`, pkg-config or CMake would change the name.
+    echo "PREFIX, LIBDIR or INCLUDEDIR has a space or one of \"'\`\\\$&|#;: choose another folder" >&2
+    exit 1
+    ;;
+esac
 built=$(realpath -m "$1") destdir=${DESTDIR:+$(realpath -m "$DESTDIR")}
 cd "$(dirname "$0")/../.."
 if [ ! -e "$built/libs.private" ]; then

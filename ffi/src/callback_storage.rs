@@ -132,12 +132,12 @@ impl CallbackStorage {
     ) -> Result<Vec<Entry>, Error> {
         match self.give_to(name, wanted, call)? {
             Some(Given::Entries(entries)) => Ok(entries),
-            _ => Err(failed(name, STRONGROOM_NOT_FOUND as c_int, Reads)),
+            _ => Err(failed(name, STRONGROOM_NOT_FOUND as c_int, Reads, &[])),
         }
     }
 
     /// The damage of a record, if any.
-    fn verify_record(&self, locator: &Locator) -> Result<Option<Damage>, Error> {
+    pub(crate) fn verify_record(&self, locator: &Locator) -> Result<Option<Damage>, Error> {
         let (_open, verify) = (self.enter()?, required(self.callbacks.verify_record)?);
         // SAFETY: as the header says.
         match unsafe { verify(self.callbacks.context, locator.as_bytes().as_ptr()) } {
@@ -145,7 +145,7 @@ impl CallbackStorage {
             status if is(status, STRONGROOM_CORRUPT) => {
                 Ok(Some(Damage::new(Some(*locator), "record", DamageKind::Checksum)))
             }
-            status => Err(failed("verify_record", status, Reads)),
+            status => Err(failed("verify_record", status, Reads, &[])),
         }
     }
 }
@@ -153,11 +153,12 @@ impl CallbackStorage {
 impl Storage for CallbackStorage {
     fn put(&self, locator: &Locator, record: &[u8], mode: PutMode) -> Result<(), Error> {
         Head::require(record)?;
-        let (mode, head) = mode_and_head(&mode);
+        let (mode, head, refusals) = for_callback(&mode);
         let (locator, data) = (locator.as_bytes().as_ptr(), record.as_ptr().cast());
         let (_open, put) = (self.enter()?, required(self.callbacks.put)?);
         // SAFETY: as the header says.
-        done("put", Writes, unsafe { put(self.callbacks.context, locator, data, record.len(), mode, head) })
+        let status = unsafe { put(self.callbacks.context, locator, data, record.len(), mode, head) };
+        done("put", Writes, refusals, status)
     }
 
     fn create_many(&self, records: &[(Locator, &[u8])]) -> Result<(), Error> {
@@ -178,7 +179,7 @@ impl Storage for CallbackStorage {
         let records: Vec<_> = records.collect();
         // SAFETY: as the header says.
         let status = unsafe { create_many(self.callbacks.context, records.as_ptr(), records.len()) };
-        done("create_many", Writes, status)
+        done("create_many", Writes, &[STRONGROOM_ALREADY_EXISTS], status)
     }
 
     fn get_up_to(&self, locator: &Locator, max_len: u64) -> Result<Option<Fetched>, Error> {
@@ -211,28 +212,30 @@ impl Storage for CallbackStorage {
         let (len, buffer) = (buffer.len(), buffer.as_mut_ptr().cast());
         let (_open, read_at) = (self.enter()?, required(self.callbacks.read_at)?);
         // SAFETY: as the header says.
-        done("read_at", Reads, unsafe { read_at(self.callbacks.context, locator, head, offset, buffer, len) })
+        let status = unsafe { read_at(self.callbacks.context, locator, head, offset, buffer, len) };
+        done("read_at", Reads, &[STRONGROOM_CONFLICT], status)
     }
 
     fn upload(self: Arc<Self>, locator: &Locator, mode: PutMode) -> Result<Box<dyn Upload>, Error> {
-        let (mode, head) = mode_and_head(&mode);
+        let (mode, head, refusals) = for_callback(&mode);
         let mut handle = null_mut();
         {
             let (_open, upload) = (self.enter()?, required(self.callbacks.upload)?);
             let (context, locator) = (self.callbacks.context, locator.as_bytes().as_ptr());
             // SAFETY: as the header says.
-            done("upload", Reads, unsafe { upload(context, locator, mode, head, &raw mut handle) })?;
+            done("upload", Reads, refusals, unsafe { upload(context, locator, mode, head, &raw mut handle) })?;
         }
-        Ok(Box::new(CallbackUpload::new(self, handle)))
+        Ok(Box::new(CallbackUpload::new(self, handle, refusals)))
     }
 
     fn delete(&self, locator: &Locator, expected: Option<&Head>) -> Result<bool, Error> {
-        let head = expected.map_or(null(), |head| head.as_bytes().as_ptr());
+        let (head, refusals): (_, &[_]) =
+            expected.map_or((null(), &[]), |head| (head.as_bytes().as_ptr(), &[STRONGROOM_CONFLICT]));
         let (_open, remove) = (self.enter()?, required(self.callbacks.remove)?);
         // SAFETY: as the header says.
         match unsafe { remove(self.callbacks.context, locator.as_bytes().as_ptr(), head) } {
             status if is(status, STRONGROOM_NOT_FOUND) => Ok(false),
-            status => done("remove", Writes, status).map(|()| true),
+            status => done("remove", Writes, refusals, status).map(|()| true),
         }
     }
 
@@ -240,7 +243,8 @@ impl Storage for CallbackStorage {
         let (from, head, to) = (from.as_bytes().as_ptr(), head.as_bytes().as_ptr(), to.as_bytes().as_ptr());
         let (_open, rename) = (self.enter()?, required(self.callbacks.rename)?);
         // SAFETY: as the header says.
-        done("rename", Writes, unsafe { rename(self.callbacks.context, from, head, to) })
+        let status = unsafe { rename(self.callbacks.context, from, head, to) };
+        done("rename", Writes, &[STRONGROOM_ALREADY_EXISTS, STRONGROOM_CONFLICT], status)
     }
 
     fn list(&self, after: Option<&Locator>, limit: usize) -> Result<Vec<Entry>, Error> {
@@ -281,7 +285,8 @@ impl Storage for CallbackStorage {
         let (new, new_len) = (new.as_ptr().cast(), new.len());
         let (_open, swap) = (self.enter()?, required(self.callbacks.swap_settings)?);
         // SAFETY: as the header says.
-        done("swap_settings", Writes, unsafe { swap(self.callbacks.context, old, old_len, new, new_len) })
+        let status = unsafe { swap(self.callbacks.context, old, old_len, new, new_len) };
+        done("swap_settings", Writes, &[STRONGROOM_CONFLICT], status)
     }
 
     /// Checks listed records one by one.
@@ -315,7 +320,7 @@ impl Storage for CallbackStorage {
         let mut found = strongroom_stats { records: 0, bytes: 0, expired: 0, free: 0 };
         let (_open, stats) = (self.enter()?, required(self.callbacks.stats)?);
         // SAFETY: as the header says.
-        done("stats", Reads, unsafe { stats(self.callbacks.context, now, &raw mut found) })?;
+        done("stats", Reads, &[], unsafe { stats(self.callbacks.context, now, &raw mut found) })?;
         let mut stats = Stats::new(found.records, found.bytes, found.expired);
         stats.free = found.free;
         Ok(stats)
@@ -325,7 +330,7 @@ impl Storage for CallbackStorage {
         let _open = self.enter()?;
         let Some(maintain) = self.callbacks.maintain else { return Ok(()) };
         // SAFETY: as the header says.
-        done("maintain", Writes, unsafe { maintain(self.callbacks.context) })
+        done("maintain", Writes, &[], unsafe { maintain(self.callbacks.context) })
     }
 
     fn limits(&self) -> Limits {
@@ -353,7 +358,7 @@ impl Storage for CallbackStorage {
         let was_closed = std::mem::replace(&mut *is_closed, true);
         let Some(close) = self.callbacks.close.filter(|_| !was_closed) else { return Ok(()) };
         // SAFETY: as the header says; the lock is exclusive.
-        done("close", Writes, unsafe { close(self.callbacks.context) })
+        done("close", Writes, &[], unsafe { close(self.callbacks.context) })
     }
 }
 
@@ -390,8 +395,14 @@ pub(crate) fn give(
     if outcome == STRONGROOM_OK { status } else { outcome }
 }
 
-pub(crate) fn done(name: &'static str, effect: Effect, status: c_int) -> Result<(), Error> {
-    if is(status, STRONGROOM_OK) { Ok(()) } else { Err(failed(name, status, effect)) }
+/// The result of a callback that gives nothing. The arguments are as for [`failed`].
+pub(crate) fn done(
+    name: &'static str,
+    effect: Effect,
+    refusals: &[strongroom_status],
+    status: c_int,
+) -> Result<(), Error> {
+    if is(status, STRONGROOM_OK) { Ok(()) } else { Err(failed(name, status, effect, refusals)) }
 }
 
 fn is(status: c_int, expected: strongroom_status) -> bool {
@@ -407,10 +418,11 @@ fn unsupported(reason: &str) -> Error {
     Error::Unsupported(format!("this storage does not support the operation: {reason}").into())
 }
 
-fn mode_and_head(mode: &PutMode) -> (strongroom_put_mode, *const u8) {
+/// The mode and the head for a callback, and how it may refuse them.
+fn for_callback(mode: &PutMode) -> (strongroom_put_mode, *const u8, &'static [strongroom_status]) {
     match mode {
-        PutMode::Create => (STRONGROOM_CREATE, null()),
-        PutMode::Overwrite => (STRONGROOM_OVERWRITE, null()),
-        PutMode::ReplaceIf(head) => (STRONGROOM_REPLACE_IF, head.as_bytes().as_ptr()),
+        PutMode::Create => (STRONGROOM_CREATE, null(), &[STRONGROOM_ALREADY_EXISTS]),
+        PutMode::Overwrite => (STRONGROOM_OVERWRITE, null(), &[]),
+        PutMode::ReplaceIf(head) => (STRONGROOM_REPLACE_IF, head.as_bytes().as_ptr(), &[STRONGROOM_CONFLICT]),
     }
 }

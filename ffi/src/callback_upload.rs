@@ -8,10 +8,13 @@ use ::strongroom::storage::{Error, HEAD_LEN, Upload};
 
 use crate::callback_storage::{CallbackStorage, done, required};
 use crate::sink::Effect::{Reads, Writes};
+use crate::status::strongroom_status;
 
 pub(crate) struct CallbackUpload {
     storage: Arc<CallbackStorage>,
     handle: *mut c_void,
+    /// How its mode may refuse it.
+    refusals: &'static [strongroom_status],
     len: u64,
 }
 
@@ -20,8 +23,12 @@ unsafe impl Send for CallbackUpload {}
 
 impl CallbackUpload {
     /// The upload that the storage's callback started with this handle.
-    pub(crate) fn new(storage: Arc<CallbackStorage>, handle: *mut c_void) -> Self {
-        Self { storage, handle, len: 0 }
+    pub(crate) fn new(
+        storage: Arc<CallbackStorage>,
+        handle: *mut c_void,
+        refusals: &'static [strongroom_status],
+    ) -> Self {
+        Self { storage, handle, refusals, len: 0 }
     }
 }
 
@@ -31,7 +38,7 @@ impl Upload for CallbackUpload {
         let (_open, write) = (self.storage.enter()?, required(callbacks.upload_write)?);
         // SAFETY: as the header says.
         let status = unsafe { write(callbacks.context, self.handle, bytes.as_ptr().cast(), bytes.len()) };
-        done("upload_write", Reads, status)?;
+        done("upload_write", Reads, &[], status)?;
         self.len = self.len.saturating_add(bytes.len() as u64);
         Ok(())
     }
@@ -43,7 +50,7 @@ impl Upload for CallbackUpload {
             return Err(Error::InvalidArgument("a record must have at least 68 bytes".into()));
         }
         // SAFETY: as the header says.
-        done("upload_commit", Writes, unsafe { commit(callbacks.context, self.handle) })
+        done("upload_commit", Writes, self.refusals, unsafe { commit(callbacks.context, self.handle) })
     }
 }
 

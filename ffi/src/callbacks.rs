@@ -4,10 +4,11 @@
 
 use std::ffi::{c_int, c_void};
 use std::io::{self, BufRead, Read};
+use std::ptr::null;
 
 use ::strongroom::Error;
 
-use crate::boundary::{bytes, input, io_error, outcome, output};
+use crate::boundary::{bytes, input, io_error, outcome};
 use crate::key::strongroom_record_key;
 use crate::options::{Options, give, strongroom_write_options};
 use crate::status::{strongroom_error, strongroom_status};
@@ -37,13 +38,8 @@ pub unsafe extern "C" fn strongroom_store_stream(
     key: *mut strongroom_record_key,
     error: *mut strongroom_error,
 ) -> strongroom_status {
-    outcome(error, || {
-        let source = CallbackReader::new(read, context)?;
-        // SAFETY: by the header's conventions.
-        let (store, id, key) = unsafe { (input(store, "store")?, bytes(id, id_len, "id")?, output(key, "key")?) };
-        key.set(strongroom_record_key::new(&store.0.store_reader(id, source)?));
-        Ok(())
-    })
+    // SAFETY: by the header's conventions, which are the same.
+    unsafe { strongroom_store_stream_with(store, id, id_len, read, context, null(), key, error) }
 }
 
 /// As strongroom_store_stream, with options. `key` may be NULL if the options have the key.
@@ -88,20 +84,8 @@ pub unsafe extern "C" fn strongroom_replace_stream(
     new_key: *mut strongroom_record_key,
     error: *mut strongroom_error,
 ) -> strongroom_status {
-    outcome(error, || {
-        let source = CallbackReader::new(read, context)?;
-        // SAFETY: by the header's conventions.
-        let (store, id, old_key, new_key) = unsafe {
-            (
-                input(store, "store")?,
-                bytes(id, id_len, "id")?,
-                input(old_key, "old_key")?.get()?, // read before the output is written, which may overlap
-                output(new_key, "new_key")?,
-            )
-        };
-        new_key.set(strongroom_record_key::new(&store.0.replace_reader(id, &old_key, source)?));
-        Ok(())
-    })
+    // SAFETY: by the header's conventions, which are the same.
+    unsafe { strongroom_replace_stream_with(store, id, id_len, old_key, read, context, null(), new_key, error) }
 }
 
 /// As strongroom_replace_stream, with options. `new_key` may be NULL if the options have the new key.

@@ -4,11 +4,10 @@ use std::ffi::{CString, c_char, c_int, c_void};
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 
-use ::strongroom::Error;
 use ::strongroom::storage::Storage;
 use ::strongroom::storage::conformance::{DURABLE_PROMISES, PROMISES, Promise};
+use ::strongroom::{Error, spawn_thread};
 
 use crate::boundary::{optional, outcome, text};
 use crate::callback_storage::{CallbackStorage, give};
@@ -70,8 +69,8 @@ pub unsafe extern "C" fn strongroom_check_storage(
         let context = Context(context);
         // The tests need more stack than a calling thread has.
         let check = move || check(&promises, make, report, context.get());
-        let thread = thread::Builder::new().name("strongroom-check".into()).spawn(check);
-        let outcome = thread.map_err(|error| Error::Storage(error.into()))?.join();
+        let thread = spawn_thread("strongroom-check", check).map_err(|error| Error::Storage(error.into()))?;
+        let outcome = thread.join();
         outcome.unwrap_or_else(|_| Err(Error::Internal("a panic was caught".into())))
     })
 }

@@ -126,9 +126,10 @@ pub struct strongroom_result {
     pub data: strongroom_buffer,
 }
 
-/// Retrieves `count` records in one transaction, each with its own outcome, in the same order: `results` has room for
-/// `count`. If a record cannot be retrieved, its result has the status, and the call succeeds. If the call fails, as
-/// for an invalid id, no result is written.
+/// Retrieves `count` records, each with its own outcome, in the same order: `results` has room for `count`. A storage
+/// with transactions reads them in one; more than 64 MiB from a service is read in several steps. If a record cannot be
+/// retrieved, its result has the status, and the call succeeds. If the call fails, as for an invalid id, no result is
+/// written.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_retrieve_many(

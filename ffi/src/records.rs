@@ -4,6 +4,7 @@
 
 use std::ffi::c_void;
 use std::mem;
+use std::ptr::{null, null_mut};
 
 use ::strongroom::Error;
 use zeroize::Zeroize;
@@ -25,7 +26,7 @@ pub struct strongroom_buffer {
 
 impl strongroom_buffer {
     /// No data.
-    pub(crate) const NONE: Self = Self { data: std::ptr::null_mut(), len: 0 };
+    pub(crate) const NONE: Self = Self { data: null_mut(), len: 0 };
 
     pub(crate) fn new(mut data: Vec<u8>) -> Result<Self, Error> {
         let len = data.len();
@@ -75,14 +76,8 @@ pub unsafe extern "C" fn strongroom_store(
     key: *mut strongroom_record_key,
     error: *mut strongroom_error,
 ) -> strongroom_status {
-    outcome(error, || {
-        // SAFETY: by the header's conventions.
-        let (store, id, data, key) = unsafe {
-            (input(store, "store")?, bytes(id, id_len, "id")?, bytes(data, data_len, "data")?, output(key, "key")?)
-        };
-        key.set(strongroom_record_key::new(&store.0.store(id, data)?));
-        Ok(())
-    })
+    // SAFETY: by the header's conventions, which are the same.
+    unsafe { strongroom_store_with(store, id, id_len, data, data_len, null(), key, error) }
 }
 
 /// As strongroom_store, with options. `key` may be NULL if the options have the key.
@@ -246,20 +241,8 @@ pub unsafe extern "C" fn strongroom_replace(
     new_key: *mut strongroom_record_key,
     error: *mut strongroom_error,
 ) -> strongroom_status {
-    outcome(error, || {
-        // SAFETY: by the header's conventions.
-        let (store, id, old_key, data, new_key) = unsafe {
-            (
-                input(store, "store")?,
-                bytes(id, id_len, "id")?,
-                input(old_key, "old_key")?.get()?, // read before the output is written, which may overlap
-                bytes(data, data_len, "data")?,
-                output(new_key, "new_key")?,
-            )
-        };
-        new_key.set(strongroom_record_key::new(&store.0.replace(id, &old_key, data)?));
-        Ok(())
-    })
+    // SAFETY: by the header's conventions, which are the same.
+    unsafe { strongroom_replace_with(store, id, id_len, old_key, data, data_len, null(), new_key, error) }
 }
 
 /// As strongroom_replace, with options. `new_key` may be NULL if the options have the new key.
@@ -296,8 +279,8 @@ pub unsafe extern "C" fn strongroom_replace_with(
     })
 }
 
-/// Encrypts the data of the record that `old_key` opens again, in constant memory, and gives its new key; both may be
-/// the same struct. Afterwards the old key opens nothing. `options` may be NULL; without an expiry time in them, the
+/// Re-encrypts the data of the record that `old_key` opens, in constant memory, and gives its new key; both may be the
+/// same struct. Afterwards the old key opens nothing. `options` may be NULL; without an expiry time in them, the
 /// record keeps its own. `new_key` may be NULL if the options have the new key.
 ///
 /// As strongroom_replace_with and strongroom_retrieve. A failure leaves the record unchanged.
@@ -368,7 +351,7 @@ pub unsafe extern "C" fn strongroom_erase(
     })
 }
 
-/// Gives whether a record that has not expired has this id. During a rotation of the index key, this moves the record.
+/// Tells whether there is an unexpired record under this id. During a rotation of the index key, this moves the record.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_contains(

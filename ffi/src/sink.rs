@@ -167,7 +167,7 @@ impl Sink {
             (None, Given::Nothing, Some(STRONGROOM_OK)) => broken("gave no result"),
             (None, given, Some(STRONGROOM_OK)) => Ok(Some(given)),
             (None, Given::Nothing, Some(STRONGROOM_NOT_FOUND)) => Ok(None),
-            (None, ..) => Err(failed(name, status, Effect::Reads)),
+            (None, ..) => Err(failed(name, status, Effect::Reads, &[])),
         }
     }
 }
@@ -184,12 +184,13 @@ pub(crate) enum Effect {
     Writes,
 }
 
-/// The error of the callback with this name, which returned `status`.
-pub(crate) fn failed(name: &'static str, status: c_int, effect: Effect) -> Error {
+/// The error of the callback with this name, which returned `status`. `refusals` are the statuses that its description
+/// allows in addition to those of any failure.
+pub(crate) fn failed(name: &'static str, status: c_int, effect: Effect, refusals: &[strongroom_status]) -> Error {
     let text = |what: &str| format!("the storage's callback `{name}` {what}");
     match strongroom_status::from_number(status) {
-        Some(STRONGROOM_ALREADY_EXISTS) => Error::AlreadyExists,
-        Some(STRONGROOM_CONFLICT) => Error::Conflict,
+        Some(refusal @ STRONGROOM_ALREADY_EXISTS) if refusals.contains(&refusal) => Error::AlreadyExists,
+        Some(refusal @ STRONGROOM_CONFLICT) if refusals.contains(&refusal) => Error::Conflict,
         Some(STRONGROOM_CORRUPT) => Error::Corrupt,
         Some(STRONGROOM_BUSY) => Error::Busy,
         Some(STRONGROOM_STORAGE_FULL) => Error::Full,
@@ -197,7 +198,7 @@ pub(crate) fn failed(name: &'static str, status: c_int, effect: Effect) -> Error
         Some(STRONGROOM_UNSUPPORTED) => Error::Unsupported(text("does not support this").into()),
         Some(STRONGROOM_INVALID_ARGUMENT) => Error::InvalidArgument(text("refused its arguments").into()),
         Some(STRONGROOM_STORAGE) => Error::Backend(text("failed").into()),
-        Some(STRONGROOM_INDETERMINATE) => Error::Indeterminate(text("failed").into()),
+        Some(STRONGROOM_INDETERMINATE) if effect == Effect::Writes => Error::Indeterminate(text("failed").into()),
         Some(STRONGROOM_POISONED) => Error::Poisoned,
         Some(STRONGROOM_FORKED) => Error::Forked,
         Some(STRONGROOM_CLOSED) => Error::Closed,

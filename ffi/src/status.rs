@@ -36,14 +36,16 @@ pub enum strongroom_status {
     STRONGROOM_INDEX_KEY_MISSING = 10,
     /// The record was replaced or removed concurrently.
     STRONGROOM_CONFLICT = 11,
-    /// Another process held a lock for 5 seconds, or a service did not answer in time. Nothing was changed.
+    /// A lock was not released in time, or a service did not answer in time: try again. Nothing was changed, unless the
+    /// function says otherwise.
     STRONGROOM_BUSY = 12,
     /// No space is left. Everything stored before is unchanged.
     STRONGROOM_STORAGE_FULL = 13,
     /// Input or output of the storage, or the caller's own callback, failed. Nothing was changed. After a failed write,
     /// the handle may be STRONGROOM_POISONED.
     STRONGROOM_STORAGE = 14,
-    /// A commit failed, so the outcome of the write is unknown. Open the store again and check.
+    /// The outcome of the write is unknown: a commit failed, or an answer was lost. Check the record, or repeat the
+    /// write under the same key.
     STRONGROOM_INDETERMINATE = 15,
     /// An earlier write or commit failed halfway, so this handle refuses all writes. It still reads, unless the
     /// database's files were moved. Open the store again.
@@ -101,7 +103,7 @@ const STATUSES: [(strongroom_status, &CStr, &CStr); 23] = [
     (
         STRONGROOM_INDETERMINATE,
         c"Indeterminate",
-        c"the outcome of the write is unknown: open the store again and check",
+        c"the outcome of the write is unknown: check the record, or repeat the write under the same key",
     ),
     (STRONGROOM_POISONED, c"Poisoned", c"an earlier write failed half way: open the store again"),
     (
@@ -133,7 +135,7 @@ pub extern "C" fn strongroom_status_name(status: c_int) -> *const c_char {
     row(status).map_or(c"Unknown", |row| row.1).as_ptr()
 }
 
-/// The meaning of a status and what to do, in English; "unknown status" for any other number.
+/// The meaning of a status and, where something helps, what to do, in English; "unknown status" for any other number.
 #[unsafe(no_mangle)]
 #[must_use]
 pub extern "C" fn strongroom_status_message(status: c_int) -> *const c_char {
@@ -153,8 +155,8 @@ pub const STRONGROOM_ERROR_MESSAGE_SIZE: usize = 1020;
 pub struct strongroom_error {
     /// What the function returned.
     pub status: strongroom_status,
-    /// The cause and what to do, with the system's own message, such as "input or output failed: disk I/O error". Ends
-    /// with a NUL byte; empty after a success.
+    /// What happened and, where something helps, what to do, with the system's own message, such as "input or output
+    /// failed: disk I/O error". Ends with a NUL byte; empty after a success.
     pub message: [c_char; STRONGROOM_ERROR_MESSAGE_SIZE],
 }
 

@@ -6,9 +6,11 @@
 //! A storage sees only locators, STRONGROOM_LOCATOR_SIZE bytes each, and opaque records. The first STRONGROOM_HEAD_SIZE
 //! bytes of a record are its head: no two writes have the same, so that a head identifies one version of a record.
 //!
-//! A callback returns a strongroom_status. STRONGROOM_NOT_FOUND is allowed only where its description says so. Any
-//! status that it must not return is an error: STRONGROOM_INDETERMINATE from one that writes, STRONGROOM_STORAGE from
-//! another. A failed callback must have changed nothing, except after STRONGROOM_INDETERMINATE.
+//! A callback returns a strongroom_status. STRONGROOM_NOT_FOUND, STRONGROOM_ALREADY_EXISTS and STRONGROOM_CONFLICT are
+//! allowed only where its description says so; STRONGROOM_INDETERMINATE only from one that writes (`maintain` and
+//! `close` too, `upload` and `upload_write` not); a status that concerns keys, ids or expiry never. Any status that it
+//! must not return is an error: STRONGROOM_INDETERMINATE from one that writes, STRONGROOM_STORAGE from another. A failed
+//! callback must have changed nothing, except after STRONGROOM_INDETERMINATE.
 //!
 //! The callbacks may be called from any thread, and from several at once, except `close` and `destroy`; never in a
 //! forked child. The library passes only valid arguments, which are valid until the callback returns. A callback must not
@@ -144,7 +146,8 @@ pub struct strongroom_storage_callbacks {
     pub rename:
         Option<unsafe extern "C" fn(context: *mut c_void, from: *const u8, head: *const u8, to: *const u8) -> c_int>,
     /// Gives at most `limit` records after the locator `after`, or from the first if it is NULL, with
-    /// strongroom_give_entry, in the order of memcmp on their locators. Required.
+    /// strongroom_give_entry, in the order of memcmp on their locators. An `after` of 32 bytes 255 asks whether lists are
+    /// complete: STRONGROOM_CORRUPT if the storage notices that damage hides records from them. Required.
     pub list: Option<
         unsafe extern "C" fn(context: *mut c_void, after: *const u8, limit: usize, sink: *mut strongroom_sink) -> c_int,
     >,

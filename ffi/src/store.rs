@@ -81,13 +81,12 @@ pub struct strongroom_options {
     /// For a service: the milliseconds that a call may take, with all retries, until its answer begins, and the longest
     /// pause within an answer. 0 means 30,000.
     pub timeout: u64,
-    /// The previous index key, to rotate it: records are found under the new key, which `index_key` or `index_key_file`
-    /// gives, and under this one. The store is first used under this one, as before, until
-    /// strongroom_begin_rotation; from then on, opening needs both keys, until strongroom_finish_rotation. After that,
-    /// this one has no effect. Or NULL.
+    /// The previous index key, to rotate it to the new one, which `index_key` or `index_key_file` gives. Or NULL. Until
+    /// strongroom_begin_rotation, the store is used under the previous key. From then until strongroom_finish_rotation,
+    /// opening needs both keys, and takes a second. Afterwards, the previous key has no effect.
     ///
-    /// Open the store with both keys in all processes before the rotation begins: a handle with this key alone is then
-    /// STRONGROOM_INDEX_KEY_MISMATCH. During the rotation, opening takes a second.
+    /// Open the store with both keys in all processes before the rotation begins: calls on a handle that has only the
+    /// previous key then return STRONGROOM_INDEX_KEY_MISMATCH.
     pub previous_index_key: *const strongroom_index_key,
     /// The file with the previous index key, as for `index_key_file`. Or NULL. Give the key or the file, not both.
     pub previous_index_key_file: *const c_char,

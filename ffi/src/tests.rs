@@ -1,4 +1,5 @@
-//! Tests that are impossible in C: every function catches panics, and the statuses are the library's errors.
+//! Tests that are impossible or long in C: every function catches panics, the statuses are the library's errors, and a
+//! callback cannot return the status of another.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::mem::MaybeUninit;
@@ -6,7 +7,7 @@ use std::path::PathBuf;
 use std::ptr::{null, null_mut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::{fs, panic, slice};
+use std::{fs, panic, ptr, slice};
 
 use ::strongroom::storage::{
     Entry, Error, Fetched, Head, Info, Locator, MemoryStorage, PutMode, Stats, Storage, Upload, Verified,
@@ -15,6 +16,7 @@ use ::strongroom::storage::{
 use ::strongroom::{IndexKey, Strongroom};
 
 use crate::boundary::{outcome, quietly};
+use crate::callback_storage::CallbackStorage;
 use crate::callbacks::*;
 use crate::key::*;
 use crate::many::*;
@@ -22,7 +24,9 @@ use crate::options::*;
 use crate::reader::*;
 use crate::records::*;
 use crate::rotation::*;
+use crate::sink::Effect;
 use crate::status::*;
+use crate::storage::*;
 use crate::store::*;
 use crate::writer::*;
 
@@ -313,6 +317,8 @@ fn the_failure_of_a_taken_record_is_returned() {
 fn every_function_stops_panics() {
     // Functions that cannot panic: comparisons, wiping and table lookups.
     let plain = ["_equal(", "strongroom_wipe(", "strongroom_version(", "strongroom_status_"];
+    // The last one calls another function of the interface.
+    let guards = ["outcome(error, || {", "quietly(|| ", "give(sink, |sink| ", "unsafe { strongroom_"];
     let mut functions = 0;
     let sources = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src");
     for source in fs::read_dir(sources).unwrap().map(|entry| entry.unwrap().path()) {
@@ -322,7 +328,7 @@ fn every_function_stops_panics() {
         let text = fs::read_to_string(&source).unwrap();
         for function in text.split("#[unsafe(no_mangle)]").skip(1) {
             let (signature, body) = function.split_once("{\n").unwrap();
-            let guarded = ["outcome(error, || {", "quietly(|| ", "give(sink, |sink| "].iter().any(|guard| {
+            let guarded = guards.iter().any(|guard| {
                 body.lines().find(|line| !line.trim().starts_with("//")).unwrap().trim().starts_with(guard)
             });
             assert!(guarded || plain.iter().any(|name| signature.contains(name)), "{signature}");
@@ -381,6 +387,156 @@ fn statuses_are_the_errors() {
             matches!(error, Storage(_) | Indeterminate(_) | AccessDenied(_) | Internal(_)),
             message(&more).ends_with(": the source")
         );
+    }
+}
+
+/// Which callback of a storage returns which status. The others succeed, and give nothing.
+struct Answer {
+    callback: &'static str,
+    status: c_int,
+}
+
+macro_rules! callbacks {
+    ($($name:ident($($kind:ty),*);)*) => {$(
+        unsafe extern "C" fn $name(context: *mut c_void, $(_: $kind),*) -> c_int {
+            // SAFETY: the context is an answer, which outlives the storage.
+            let answer = unsafe { &*context.cast::<Answer>() };
+            if answer.callback == stringify!($name) { answer.status } else { 0 }
+        }
+    )*};
+}
+
+callbacks! {
+    put(*const u8, *const c_void, usize, strongroom_put_mode, *const u8);
+    create_many(*const strongroom_storage_record, usize);
+    get_up_to(*const u8, u64, *mut strongroom_sink);
+    info(*const u8, *mut strongroom_sink);
+    read_at(*const u8, *const u8, u64, *mut c_void, usize);
+    upload(*const u8, strongroom_put_mode, *const u8, *mut *mut c_void);
+    upload_write(*mut c_void, *const c_void, usize);
+    upload_commit(*mut c_void);
+    remove(*const u8, *const u8);
+    rename(*const u8, *const u8, *const u8);
+    list(*const u8, usize, *mut strongroom_sink);
+    list_expired(u64, usize, *mut strongroom_sink);
+    settings(*mut strongroom_sink);
+    swap_settings(*const c_void, usize, *const c_void, usize);
+    verify_record(*const u8);
+    stats(u64, *mut strongroom_stats);
+    maintain();
+    close();
+}
+
+unsafe extern "C" fn upload_free(_: *mut c_void, _: *mut c_void) {}
+
+fn answering(answer: &Answer) -> Arc<CallbackStorage> {
+    let callbacks = strongroom_storage_callbacks {
+        size: size_of::<strongroom_storage_callbacks>(),
+        context: ptr::from_ref(answer).cast_mut().cast(),
+        put: Some(put),
+        create_many: Some(create_many),
+        get_up_to: Some(get_up_to),
+        info: Some(info),
+        read_at: Some(read_at),
+        upload: Some(upload),
+        upload_write: Some(upload_write),
+        upload_commit: Some(upload_commit),
+        upload_free: Some(upload_free),
+        remove: Some(remove),
+        rename: Some(rename),
+        list: Some(list),
+        list_expired: Some(list_expired),
+        settings: Some(settings),
+        swap_settings: Some(swap_settings),
+        verify_record: Some(verify_record),
+        stats: Some(stats),
+        maintain: Some(maintain),
+        close: Some(close),
+        destroy: None,
+        max_record_len: 0,
+        max_batch_len: 0,
+        part_len: 0,
+        parallel_parts: 0,
+    };
+    // SAFETY: the callbacks are right, and the answer outlives the storage.
+    Arc::new(unsafe { CallbackStorage::new(&raw const callbacks, "storage").unwrap() })
+}
+
+#[test]
+fn a_callback_cannot_return_the_status_of_another() {
+    use Effect::{Reads, Writes};
+    use strongroom_status::*;
+    type Statuses = &'static [strongroom_status];
+    type Call<'a> = &'a dyn Fn(&Arc<CallbackStorage>) -> Result<(), Error>;
+    let failures = [
+        STRONGROOM_CORRUPT,
+        STRONGROOM_UNSUPPORTED,
+        STRONGROOM_TOO_LARGE,
+        STRONGROOM_BUSY,
+        STRONGROOM_STORAGE_FULL,
+        STRONGROOM_STORAGE,
+        STRONGROOM_POISONED,
+        STRONGROOM_FORKED,
+        STRONGROOM_CLOSED,
+        STRONGROOM_INVALID_ARGUMENT,
+        STRONGROOM_ACCESS_DENIED,
+    ];
+    let (at, to, record) = (Locator::from_bytes([1; 32]), Locator::from_bytes([2; 32]), [7; 100]);
+    let head = Head::of(&record).unwrap();
+    let (create, overwrite, replace) = (PutMode::Create, PutMode::Overwrite, PutMode::ReplaceIf(head));
+    let start = |on: &Arc<CallbackStorage>, mode| Arc::clone(on).upload(&at, mode);
+    let commit = |on: &Arc<CallbackStorage>, mode| {
+        let mut upload = start(on, mode)?;
+        upload.write(&record)?;
+        upload.commit()
+    };
+    let none: Statuses = &[];
+    let gone: Statuses = &[STRONGROOM_NOT_FOUND];
+    let gone_or_damaged: Statuses = &[STRONGROOM_NOT_FOUND, STRONGROOM_CORRUPT];
+    let exists: Statuses = &[STRONGROOM_ALREADY_EXISTS];
+    let conflict: Statuses = &[STRONGROOM_CONFLICT];
+    let both: Statuses = &[STRONGROOM_ALREADY_EXISTS, STRONGROOM_CONFLICT];
+    // The callback, its effect, how it may refuse the call, which statuses are no errors, and the call.
+    let cases: [(&str, Effect, Statuses, Statuses, Call<'_>); 25] = [
+        ("put", Writes, exists, none, &|on| on.put(&at, &record, create)),
+        ("put", Writes, none, none, &|on| on.put(&at, &record, overwrite)),
+        ("put", Writes, conflict, none, &|on| on.put(&at, &record, replace)),
+        ("create_many", Writes, exists, none, &|on| on.create_many(&[(at, &record)])),
+        ("get_up_to", Reads, none, gone, &|on| on.get_up_to(&at, 100).map(drop)),
+        ("info", Reads, none, gone, &|on| on.info(&at).map(drop)),
+        ("read_at", Reads, conflict, none, &|on| on.read_at(&at, &head, 0, &mut [0; 100])),
+        ("upload", Reads, exists, none, &|on| start(on, create).map(drop)),
+        ("upload", Reads, none, none, &|on| start(on, overwrite).map(drop)),
+        ("upload", Reads, conflict, none, &|on| start(on, replace).map(drop)),
+        ("upload_write", Reads, none, none, &|on| commit(on, create)),
+        ("upload_commit", Writes, exists, none, &|on| commit(on, create)),
+        ("upload_commit", Writes, none, none, &|on| commit(on, overwrite)),
+        ("upload_commit", Writes, conflict, none, &|on| commit(on, replace)),
+        ("remove", Writes, none, gone, &|on| on.delete(&at, None).map(drop)),
+        ("remove", Writes, conflict, gone, &|on| on.delete(&at, Some(&head)).map(drop)),
+        ("rename", Writes, both, none, &|on| on.rename(&at, &head, &to)),
+        ("list", Reads, none, none, &|on| on.list(None, 1).map(drop)),
+        ("list_expired", Reads, none, none, &|on| on.list_expired(1, 1).map(drop)),
+        ("settings", Reads, none, gone, &|on| on.settings().map(drop)),
+        ("swap_settings", Writes, conflict, none, &|on| on.swap_settings(None, &record)),
+        ("verify_record", Reads, none, gone_or_damaged, &|on| on.verify_record(&at).map(drop)),
+        ("stats", Reads, none, none, &|on| on.stats(1).map(drop)),
+        ("maintain", Writes, none, none, &|on| on.maintain()),
+        ("close", Writes, none, none, &|on| on.close()),
+    ];
+    for (callback, effect, refusals, successes, call) in cases {
+        for number in (-1..=101).chain([c_int::MIN, c_int::MAX]).filter(|number| *number != 0) {
+            let outcome = call(&answering(&Answer { callback, status: number }));
+            let outcome = outcome.map_err(::strongroom::Error::from);
+            let found = outcome.as_ref().map_or_else(strongroom_status::of, |()| STRONGROOM_OK);
+            let expected = match (strongroom_status::from_number(number), effect) {
+                (Some(status), _) if successes.contains(&status) => STRONGROOM_OK,
+                (Some(status), _) if failures.contains(&status) || refusals.contains(&status) => status,
+                (_, Writes) => STRONGROOM_INDETERMINATE,
+                (_, Reads) => STRONGROOM_STORAGE,
+            };
+            assert_eq!(found, expected, "`{callback}` returned {number}: {outcome:?}");
+        }
     }
 }
 

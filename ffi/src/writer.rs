@@ -5,6 +5,7 @@
 use std::ffi::c_void;
 use std::io::Write;
 use std::mem;
+use std::ptr::null;
 
 use ::strongroom::{Error, RecordWriter};
 
@@ -46,13 +47,8 @@ pub unsafe extern "C" fn strongroom_create_record(
     writer: *mut *mut strongroom_writer,
     error: *mut strongroom_error,
 ) -> strongroom_status {
-    outcome(error, || {
-        // SAFETY: by the header's conventions.
-        let (store, id, writer) =
-            unsafe { (input(store, "store")?, bytes(id, id_len, "id")?, output(writer, "writer")?) };
-        writer.set(strongroom_writer::new(store.0.create_record(id)?));
-        Ok(())
-    })
+    // SAFETY: by the header's conventions, which are the same.
+    unsafe { strongroom_create_record_with(store, id, id_len, null(), writer, error) }
 }
 
 /// As strongroom_create_record, with options.
@@ -92,14 +88,8 @@ pub unsafe extern "C" fn strongroom_replace_record(
     writer: *mut *mut strongroom_writer,
     error: *mut strongroom_error,
 ) -> strongroom_status {
-    outcome(error, || {
-        // SAFETY: by the header's conventions.
-        let (store, id, old_key, writer) = unsafe {
-            (input(store, "store")?, bytes(id, id_len, "id")?, input(old_key, "old_key")?, output(writer, "writer")?)
-        };
-        writer.set(strongroom_writer::new(store.0.replace_record(id, &old_key.get()?)?));
-        Ok(())
-    })
+    // SAFETY: by the header's conventions, which are the same.
+    unsafe { strongroom_replace_record_with(store, id, id_len, old_key, null(), writer, error) }
 }
 
 /// As strongroom_replace_record, with options.

@@ -50,12 +50,12 @@ impl FromPyObject<'_, '_> for Natural {
     }
 }
 
-/// The number; infinity if it is too large for a `float`.
+/// The number; infinity, of its sign, if it is too large for a `float`.
 pub(crate) fn number(object: Borrowed<'_, '_, PyAny>, needed: &'static str) -> PyResult<f64> {
     let py = object.py();
     object.extract().or_else(|error: PyErr| {
         if error.is_instance_of::<PyOverflowError>(py) {
-            return Ok(f64::INFINITY);
+            return Ok(if object.lt(0)? { f64::NEG_INFINITY } else { f64::INFINITY });
         }
         if error.is_instance_of::<PyTypeError>(py) {
             return Err(wrong_type(&object, needed));

@@ -4,7 +4,7 @@
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyMemoryView, PySlice, PyString};
+use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PySlice, PyString};
 use strongroom::{Error, Wiped};
 
 use crate::arguments::wrong_type;
@@ -86,6 +86,12 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Id<'a> {
 /// A memoryview of the object's bytes, which must be contiguous.
 pub(crate) fn byte_view<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let view = PyMemoryView::from(object)?;
+    if view.getattr("nbytes")?.extract::<usize>()? == 0 {
+        // Python's cast refuses several dimensions with a zero among them.
+        let (py, is_read_only) = (object.py(), view.getattr("readonly")?.is_truthy()?);
+        let empty = if is_read_only { PyBytes::new(py, &[]).into_any() } else { PyByteArray::new(py, &[]).into_any() };
+        return Ok(PyMemoryView::from(&empty)?.into_any());
+    }
     if !view.getattr("c_contiguous")?.is_truthy()? {
         let remedy = "the buffer is not contiguous: use a contiguous copy, for example by numpy.ascontiguousarray";
         return Err(PyTypeError::new_err(remedy));

@@ -66,7 +66,7 @@ impl Keyring {
     /// :raises AccessDeniedError: The identity or the passphrase does not open it.
     /// :raises InvalidArgumentError: There is no such file, it is not encrypted with age, other users can change or
     ///     read it, or not one of the three secrets is given.
-    /// :raises CorruptRecordError: The file is damaged.
+    /// :raises CorruptError: The file is damaged.
     /// :raises StorageError: The file cannot be read.
     #[staticmethod]
     #[pyo3(signature = (path, *, identity=None, identity_file=None, passphrase=None))]

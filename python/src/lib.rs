@@ -12,10 +12,12 @@ mod interrupt;
 mod key;
 mod keyring;
 mod location;
+mod opening;
 mod options;
 mod record;
 mod retention;
 mod shared;
+mod stats;
 mod store;
 mod transfer;
 mod verify;
@@ -35,11 +37,15 @@ mod _strongroom {
     #[pymodule_export]
     use crate::keyring::Keyring;
     #[pymodule_export]
+    use crate::opening::{connect, open};
+    #[pymodule_export]
     use crate::record::{NativeReader, NativeWriter};
     #[pymodule_export]
     use crate::retention::Retention;
     #[pymodule_export]
-    use crate::store::{Stats, Strongroom, connect, open};
+    use crate::stats::Stats;
+    #[pymodule_export]
+    use crate::store::Strongroom;
     #[pymodule_export]
     use crate::transfer::{Copied, copy};
     #[pymodule_export]

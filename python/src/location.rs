@@ -23,7 +23,8 @@ impl FromPyObject<'_, '_> for ClientCertificate {
     }
 }
 
-/// The seconds that a call may take. An invalid number becomes 0, which the library rejects.
+/// The seconds that a call may take. The library shortens long times, and rejects 0, which stands for every number that
+/// is invalid.
 #[derive(Clone, Copy)]
 pub(crate) struct Timeout(Duration);
 
@@ -32,7 +33,8 @@ impl FromPyObject<'_, '_> for Timeout {
 
     fn extract(object: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
         let seconds = number(object, "a number")?;
-        Ok(Self(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO)))
+        let other = if seconds > 0.0 { Duration::MAX } else { Duration::ZERO };
+        Ok(Self(Duration::try_from_secs_f64(seconds).unwrap_or(other)))
     }
 }
 

@@ -1,166 +1,21 @@
 //! The class `Strongroom` of Python: each method converts its arguments, and calls the library without the
 //! interpreter's lock.
 
-use std::path::PathBuf;
-
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyString};
+use pyo3::types::{PyBytes, PyList};
 use strongroom::storage::Locator;
-use strongroom::{Durability, Error, Location, RecordKey, RecordReader, RecordWriter, Wiped};
+use strongroom::{Error, RecordKey, RecordReader, RecordWriter, Wiped};
 
 use crate::arguments::{Natural, pairs, to_vec};
 use crate::bytes::{Data, Id, byte_view, to_python, write_into};
 use crate::error::Failure;
 use crate::interrupt::{detached, release};
-use crate::key::{IndexKey, Key};
-use crate::location::{ClientCertificate, Timeout, check_path, connect_to, endpoint_options};
+use crate::key::Key;
 use crate::options::{ExpiresAt, ExpiresIn, options};
 use crate::record::{NativeReader, NativeWriter};
 use crate::retention::Retention;
+use crate::stats::Stats;
 use crate::verify::{self, Repair, Search, Verification};
-
-/// Open the store at ``path``, and make it if it is missing.
-///
-/// :param path: The SQLite database, on a local disk; or the URL of a storage service, ``https://HOST:PORT``, and on
-///     this machine ``http://127.0.0.1:PORT`` or ``unix:PATH``; of a PostgreSQL database,
-///     ``postgres://USER@HOST/DATABASE``; of a bucket, ``s3://BUCKET/PREFIX``, ``gs://...`` or ``az://...``; or
-///     ``:memory:``, a new store in memory, which ends when it is closed.
-/// :param index_key: The key that hides the ids, kept apart from the database: recommended in production, and required
-///     for a URL. By default it is in the file ``<path>.index-key``, made together with the SQLite database.
-/// :param index_key_file: The file with the index key instead. It is refused if another user, except root, can change
-///     or read it; a file of root may be readable by all.
-/// :param previous_index_key: The previous index key, to rotate it to the new one, which ``index_key`` or
-///     ``index_key_file`` gives. The store is first used under this one, as before, until
-///     :meth:`Strongroom.begin_rotation`; from then on, opening needs both keys, and takes a second, until
-///     :meth:`Strongroom.finish_rotation`. After that, this one has no effect. Open the store with both keys in all
-///     processes before the rotation begins: a handle with this key alone then raises
-///     :exc:`IndexKeyMismatchError`.
-/// :param previous_index_key_file: The file with the previous index key instead, under the rule of ``index_key_file``.
-/// :param must_exist: Open the database only if it exists.
-/// :param read_only: Open an existing database read-only, and write no file beside it: for backups, also on a
-///     read-only medium. Writes raise :exc:`UnsupportedError`.
-/// :param durability: For a database. ``"full"``: an acknowledged write survives a power cut. ``"relaxed"``: it
-///     survives the end of the process, but a power cut may undo the latest writes.
-/// :param pad: Pad all records of the store, as ``pad`` of :meth:`Strongroom.store`. The store keeps this: every
-///     handle that is opened from now on does the same, with or without it. Records that are stored already remain
-///     as they are.
-/// :param token: The access token of a service, ``srt1...``.
-/// :param token_file: The file with the token instead. It is refused if another user, except root, can change or read
-///     it; a file of root may be readable by all.
-/// :param authorities: The file with the certificate authorities to trust, in PEM, instead of the system's.
-/// :param client_certificate: The files of a client certificate and of its private key, in PEM; the rule of
-///     ``token_file`` applies to the key's file.
-/// :param revocations: The file with certificate revocation lists in PEM, one for each authority in the
-///     service's chain. Revoked certificates, and those that no list covers, are refused. A changed file is read
-///     again before the next connection.
-/// :param timeout: The seconds that a call to a service may take until its answer begins: 30 by default.
-/// :raises IndexKeyMissingError: The index key's file is missing.
-/// :raises IndexKeyMismatchError: The index key is another store's.
-/// :raises AccessDeniedError: The service refuses the token or the client's certificate.
-/// :raises InvalidArgumentError: The path cannot be a store, a second copy of SQLite in this process uses it, or
-///     an argument contradicts it.
-/// :raises CorruptRecordError: The database is damaged.
-/// :raises UnsupportedError: The store is of a newer version.
-/// :raises ForkedError: A store was open when this process was forked.
-/// :raises StorageError: The database cannot be read and written, or the service cannot be reached.
-#[pyfunction]
-#[pyo3(signature = (
-    path, *, index_key=None, index_key_file=None, previous_index_key=None, previous_index_key_file=None,
-    must_exist=false, read_only=false, durability="full", pad=false, token=None, token_file=None, authorities=None,
-    client_certificate=None, revocations=None, timeout=None,
-))]
-#[expect(clippy::too_many_arguments, reason = "they are named where it is called")]
-pub(crate) fn open(
-    py: Python<'_>,
-    path: PathBuf,
-    index_key: Option<&Bound<'_, IndexKey>>,
-    index_key_file: Option<PathBuf>,
-    previous_index_key: Option<&Bound<'_, IndexKey>>,
-    previous_index_key_file: Option<PathBuf>,
-    must_exist: bool,
-    read_only: bool,
-    durability: &str,
-    pad: bool,
-    token: Option<&Bound<'_, PyString>>,
-    token_file: Option<PathBuf>,
-    authorities: Option<PathBuf>,
-    client_certificate: Option<ClientCertificate>,
-    revocations: Option<PathBuf>,
-    timeout: Option<Timeout>,
-) -> Result<Strongroom, Failure> {
-    let key_files = [&index_key_file, &previous_index_key_file];
-    [&path].into_iter().chain(key_files.into_iter().flatten()).try_for_each(check_path)?;
-    let options = endpoint_options(token, token_file, authorities, client_certificate, revocations, timeout)?;
-    let mut builder = strongroom::Strongroom::builder().location(Location::parse(path)?.with_options(options)?);
-    match durability {
-        "full" => {}
-        "relaxed" => builder = builder.durability(Durability::Relaxed),
-        _ => return Err(Error::InvalidArgument("durability must be \"full\" or \"relaxed\"".into()).into()),
-    }
-    if let Some(key) = index_key {
-        builder = builder.index_key(IndexKey::copy(key.get().inner())?);
-    }
-    if let Some(path) = index_key_file {
-        builder = builder.index_key_file(path);
-    }
-    if let Some(key) = previous_index_key {
-        builder = builder.previous_index_key(IndexKey::copy(key.get().inner())?);
-    }
-    if let Some(path) = previous_index_key_file {
-        builder = builder.previous_index_key_file(path);
-    }
-    if must_exist {
-        builder = builder.must_exist();
-    }
-    if read_only {
-        builder = builder.read_only();
-    }
-    if pad {
-        builder = builder.pad();
-    }
-    Ok(Strongroom(Some(detached(py, || Ok(builder.open()?))?)))
-}
-
-/// Make a store of the encryption server at ``url``, which need not be reachable yet. The server sees ids, keys and
-/// data while it processes them.
-///
-/// All calls work as after :func:`open`, with these differences: a wrong key raises :exc:`NotFoundError`, like a
-/// missing record; a call without an answer is repeated if that is safe; a write with an unknown outcome raises
-/// :exc:`IndeterminateError`; :meth:`Strongroom.maintain`, :meth:`Strongroom.compact`, :meth:`Strongroom.verify`,
-/// :meth:`Strongroom.repair_from`, :meth:`Strongroom.retention` and the rotation of the index key raise
-/// :exc:`UnsupportedError`.
-///
-/// :param url: ``https://HOST:PORT``; on this machine also ``http://127.0.0.1:PORT`` and ``unix:PATH``. Commas separate
-///     the URLs of several servers of one store, among which requests are distributed.
-///     ``cluster:https://HOST:PORT?names=*.example`` finds the servers of a cluster, at the trusted hosts.
-/// :param token: The access token, ``srt1...``.
-/// :param token_file: A file with the access token. It is refused if another user, except root, can change or read it;
-///     a file of root may be readable by all.
-/// :param authorities: A PEM file of the certificate authorities to trust, instead of the system's.
-/// :param client_certificate: The PEM files of the client's certificate and of its private key; the rule of
-///     ``token_file`` applies to the key's file.
-/// :param revocations: A PEM file of certificate revocation lists, as for :func:`open`.
-/// :param timeout: The seconds that a call may take until its answer begins, 30 by default.
-/// :raises InvalidArgumentError: The URL or an argument is invalid.
-/// :raises StorageError: A file cannot be read.
-#[pyfunction]
-#[pyo3(signature = (
-    url, *, token=None, token_file=None, authorities=None, client_certificate=None, revocations=None, timeout=None,
-))]
-#[expect(clippy::too_many_arguments, reason = "they are named where it is called")]
-pub(crate) fn connect(
-    py: Python<'_>,
-    url: &str,
-    token: Option<&Bound<'_, PyString>>,
-    token_file: Option<PathBuf>,
-    authorities: Option<PathBuf>,
-    client_certificate: Option<ClientCertificate>,
-    revocations: Option<PathBuf>,
-    timeout: Option<Timeout>,
-) -> Result<Strongroom, Failure> {
-    let options = endpoint_options(token, token_file, authorities, client_certificate, revocations, timeout)?;
-    Ok(Strongroom(Some(detached(py, || Ok(connect_to(url, options)?))?)))
-}
 
 /// A store of encrypted records, made by :func:`open` or :func:`connect`.
 ///
@@ -174,6 +29,10 @@ pub(crate) fn connect(
 pub(crate) struct Strongroom(Option<strongroom::Strongroom>);
 
 impl Strongroom {
+    pub(crate) fn new(store: strongroom::Strongroom) -> Self {
+        Self(Some(store))
+    }
+
     /// Runs `work` on the store, detached.
     fn call<T: Send>(
         &self,
@@ -253,7 +112,7 @@ impl Strongroom {
     ///
     /// :raises NotFoundError: There is no record under this id.
     /// :raises WrongKeyError: The key does not open it, or its first 68 bytes were altered.
-    /// :raises CorruptRecordError: It was altered or damaged.
+    /// :raises CorruptError: It was altered or damaged.
     /// :raises ExpiredError: It has expired.
     fn retrieve<'py>(&self, py: Python<'py>, id: Id<'_>, key: &Bound<'_, Key>) -> Result<Bound<'py, PyBytes>, Failure> {
         let key = key.get().inner();
@@ -270,7 +129,7 @@ impl Strongroom {
     ///
     /// :raises NotFoundError: There is no record under this id.
     /// :raises WrongKeyError: The key does not open it, or its first 68 bytes were altered. The record is unchanged.
-    /// :raises CorruptRecordError: It was altered or damaged. The record is unchanged.
+    /// :raises CorruptError: It was altered or damaged. The record is unchanged.
     /// :raises ExpiredError: It has expired.
     /// :raises IndeterminateError: The outcome is unknown, for example because the answer of a service was lost.
     fn take<'py>(&self, py: Python<'py>, id: Id<'_>, key: &Bound<'_, Key>) -> Result<Bound<'py, PyBytes>, Failure> {
@@ -348,7 +207,7 @@ impl Strongroom {
         Ok(self.call(py, |store| store.replace_with(id, key, data, options))?.into())
     }
 
-    /// Encrypt the data of the record that ``key`` opens again, in constant memory, and return its new key. The old
+    /// Re-encrypt the data of the record that ``key`` opens, in constant memory, and return its new key. The old
     /// key no longer opens anything. Without an expiry time, the record keeps its own.
     ///
     /// :param new_key: The new key, as ``key`` of :meth:`store`.
@@ -357,7 +216,7 @@ impl Strongroom {
     /// :param pad: Hide the length of the data, as in :meth:`store`. A padded record remains padded.
     /// :raises NotFoundError: There is no record under this id.
     /// :raises WrongKeyError: The key does not open it.
-    /// :raises CorruptRecordError: It was altered or damaged.
+    /// :raises CorruptError: It was altered or damaged.
     /// :raises ExpiredError: It has expired.
     /// :raises ConflictError: It was replaced or removed concurrently.
     /// :raises InvalidArgumentError: The new key is the old one, or the expiry time is past or invalid.
@@ -433,7 +292,8 @@ impl Strongroom {
         Ok(self.call(py, |store| store.store_many_with(&items))?.into_iter().map(Key::from).collect())
     }
 
-    /// Retrieve the data of pairs of id and key in one transaction, in the same order.
+    /// Retrieve the data of pairs of id and key, in the same order. A storage with transactions reads them in
+    /// one; more than 64 MiB from a service is read in several steps.
     ///
     /// :param return_exceptions: Put the exception of a record that cannot be retrieved in its place, instead of
     ///     raising the first one.
@@ -705,8 +565,7 @@ impl Strongroom {
     /// Return the number of records, the bytes of their ciphertexts, the number of expired records, and the free
     /// space, in time proportional to the number of records.
     fn stats(&self, py: Python<'_>) -> Result<Stats, Failure> {
-        let stats = self.call(py, |store| store.stats())?;
-        Ok(Stats { records: stats.records, bytes: stats.bytes, expired: stats.expired, free: stats.free })
+        Ok(self.call(py, |store| store.stats())?.into())
     }
 
     /// Search the store for damage, without any record's key, in short steps. It changes nothing, and others may
@@ -720,7 +579,7 @@ impl Strongroom {
     /// :param progress: Called after each step with a :class:`Verification`: the totals so far, and the damage that
     ///     this step found. An exception ends the search.
     /// :raises InvalidArgumentError: The position is one of another store.
-    /// :raises CorruptRecordError: The damage prevents the search.
+    /// :raises CorruptError: The damage prevents the search.
     /// :raises UnsupportedError: The store is an encryption server.
     #[pyo3(signature = (*, start_at=None, bytes_per_second=None, records_only=false, progress=None))]
     fn verify(
@@ -732,7 +591,7 @@ impl Strongroom {
         progress: Option<Py<PyAny>>,
     ) -> Result<Verification, Failure> {
         let options = verify::options(start_at, bytes_per_second, records_only)?;
-        let mut search = Search::new(progress);
+        let mut search = Search::new(py, progress)?;
         let report = self.call(py, |store| store.verify(&options, |step| search.step(&step)))?;
         search.finish(report)
     }
@@ -770,7 +629,11 @@ impl Strongroom {
         self.call(py, |store| store.compact(limit))
     }
 
-    /// Close the store; every later call raises :exc:`ClosedError`. Closing it again does nothing.
+    /// Close the store on all of its handles: every later read and write raises :exc:`ClosedError`. Closing it again
+    /// does nothing.
+    ///
+    /// A database waits for writes of other threads, and at most 5 seconds for their reads. After longer reads, its
+    /// file is complete once the last of them has ended.
     fn close(&self, py: Python<'_>) -> Result<(), Failure> {
         self.call(py, |store| store.close())
     }
@@ -802,27 +665,4 @@ fn record_reader(py: Python<'_>, reader: RecordReader) -> Result<Bound<'_, PyAny
 /// A `RecordWriter` of the Python package.
 fn record_writer(py: Python<'_>, writer: RecordWriter) -> Result<Bound<'_, PyAny>, Failure> {
     Ok(py.import("strongroom._records")?.getattr("RecordWriter")?.call1((NativeWriter::new(writer),))?)
-}
-
-/// The size of a store.
-#[pyclass(frozen, get_all, eq, hash, module = "strongroom")]
-#[derive(PartialEq, Hash)]
-pub(crate) struct Stats {
-    /// The number of records.
-    records: u64,
-    /// The bytes of all records: ciphertext and headers, without the database's own overhead.
-    bytes: u64,
-    /// The number of expired records among them, which :meth:`Strongroom.purge` removes.
-    expired: u64,
-    /// The bytes of removed records that the storage keeps for later ones, and that :meth:`Strongroom.compact`
-    /// returns to the operating system; 0 from a storage that leaves this to its engine.
-    free: u64,
-}
-
-#[pymethods]
-impl Stats {
-    fn __repr__(&self) -> String {
-        let Self { records, bytes, expired, free } = self;
-        format!("Stats(records={records}, bytes={bytes}, expired={expired}, free={free})")
-    }
 }

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 
 use std::path::PathBuf;
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use strongroom::storage::{self, Repaired, VerifyPosition};
@@ -30,7 +31,7 @@ use crate::location::{ClientCertificate, Timeout, check_path, endpoint_options};
 /// :param revocations: The file with certificate revocation lists.
 /// :param timeout: The seconds that a call to a service may take until its answer begins.
 /// :raises InvalidArgumentError: There is no store, or the position is one of another store.
-/// :raises CorruptRecordError: The damage prevents the search.
+/// :raises CorruptError: The damage prevents the search.
 /// :raises AccessDeniedError: The service refuses the token or the client's certificate.
 /// :raises StorageError: The storage cannot be read.
 #[pyfunction]
@@ -56,7 +57,7 @@ pub(crate) fn verify(
     check_path(&path)?;
     let options = options(start_at, bytes_per_second, records_only)?;
     let of_service = endpoint_options(token, token_file, authorities, client_certificate, revocations, timeout)?;
-    let mut search = Search::new(progress);
+    let mut search = Search::new(py, progress)?;
     let report = detached(py, || {
         let storage = Location::parse(&path)?.with_options(of_service)?.open_existing_storage()?;
         let found = strongroom::verify(&*storage, &options, |step| search.step(&step));
@@ -90,8 +91,11 @@ pub(crate) struct Search {
 }
 
 impl Search {
-    pub(crate) fn new(progress: Option<Py<PyAny>>) -> Self {
-        Self { progress, damage: Vec::new(), raised: None }
+    pub(crate) fn new(py: Python<'_>, progress: Option<Py<PyAny>>) -> PyResult<Self> {
+        if progress.as_ref().is_some_and(|progress| !progress.bind(py).is_callable()) {
+            return Err(PyTypeError::new_err("progress is not callable"));
+        }
+        Ok(Self { progress, damage: Vec::new(), raised: None })
     }
 
     pub(crate) fn step(&mut self, step: &VerifyStep<'_>) -> ControlFlow<()> {

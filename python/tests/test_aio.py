@@ -4,9 +4,10 @@ import asyncio
 import inspect
 import io
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -145,6 +146,68 @@ def test_uploads_of_async_frameworks(path: Path) -> None:
             await store.store_file("cancelled", Upload([b"data"]), key=key)
             await store.store_file("cancelled", Upload([b"da", b"ta"]), key=key)
             assert await store.retrieve("cancelled", key) == b"data"
+
+    asyncio.run(main())
+
+
+class Wrapper:
+    """A source whose ``read`` is a plain function that returns an awaitable."""
+
+    def __init__(self, awaitable: Callable[[Coroutine[Any, Any, bytes | None]], Awaitable[bytes | None]]) -> None:
+        self.awaitable = awaitable
+        self.upload = Upload([b"data"])
+
+    def read(self, size: int = -1) -> Awaitable[bytes | None]:
+        return self.awaitable(self.upload.read(size))
+
+
+class Future:
+    """An awaitable that is no coroutine."""
+
+    def __init__(self, call: Coroutine[Any, Any, bytes | None]) -> None:
+        call.close()
+
+    def __await__(self) -> Generator[Any, Any, bytes | None]:
+        raise AssertionError
+        yield
+
+
+@pytest.mark.parametrize("awaitable", [lambda call: call, Future])
+def test_a_source_that_returns_an_awaitable(path: Path, awaitable: Any) -> None:
+    async def main() -> None:
+        async with aio.open(path) as store:
+            key = await store.store("id", b"data")
+            with pytest.raises(TypeError, match="with async def"):
+                await store.store_file("new", Wrapper(awaitable))  # type: ignore[arg-type]
+            with pytest.raises(TypeError, match="with async def"):
+                await store.replace_file("id", key, Wrapper(awaitable))  # type: ignore[arg-type]
+            assert await store.retrieve("id", key) == b"data" and not await store.contains("new")
+
+    asyncio.run(main())
+
+
+def test_a_wrong_progress_is_refused_at_once(path: Path) -> None:
+    async def progress(_: object) -> None: ...
+
+    wrong: list[tuple[Any, str]] = [(5, "not callable"), (progress, "plain function")]
+
+    async def main() -> None:
+        async with aio.open(path) as store:
+            key = await store.store("id", b"data")
+            for function, text in wrong:
+                calls: list[Awaitable[object]] = [
+                    store.store_file("new", Upload([]), function),
+                    store.store_file("new", Upload([b"data"]), function),
+                    store.store_file("new", io.BytesIO(b"data"), function),
+                    store.replace_file("id", key, Upload([]), function),
+                    store.replace_file("id", key, io.BytesIO(b"data"), function),
+                    store.verify(progress=function),
+                    aio.verify(path, progress=function),
+                ]
+                for call in calls:
+                    with pytest.raises(TypeError, match=text):
+                        await call
+            assert await store.retrieve("id", key) == b"data" and not await store.contains("new")
 
     asyncio.run(main())
 

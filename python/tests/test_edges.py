@@ -69,6 +69,7 @@ def test_every_method_of_a_closed_store(store: Strongroom, tmp_path: Path) -> No
     }
     calls["in"] = lambda: "id" in store
     calls["store of a padding handle"] = lambda: store.padded().store("new", b"data")
+    calls["store of a namespace"] = lambda: store.namespace("name").store("new", b"data")
     calls["store_many of none"] = lambda: store.store_many([])
     calls["store_many of none, with an expiry"] = lambda: store.store_many([], expires_in=1)
     calls["retrieve_many of none"] = lambda: store.retrieve_many([])
@@ -231,11 +232,13 @@ def test_numbers(store: Strongroom, path: Path, tmp_path: Path) -> None:
         lambda **time: store.replace_record("id", key, **time),
         lambda **time: store.rekey("id", key, **time),
     ]
-    seconds: list[Callable[[Any], object]] = [
+    timeouts: list[Callable[[Any], object]] = [
         lambda n: strongroom.open(url, index_key=IndexKey.generate(), timeout=n),
         lambda n: strongroom.connect(url, timeout=n),
         lambda n: strongroom.copy(url, path, timeout=n),
         lambda n: strongroom.verify(url, timeout=n),
+    ]
+    expiries: list[Callable[[Any], object]] = [
         lambda n: [call(expires_in=n) for call in times],
         lambda n: [call(expires_at=n) for call in times],
     ]
@@ -244,18 +247,24 @@ def test_numbers(store: Strongroom, path: Path, tmp_path: Path) -> None:
         ([*counts, workers], [-1, -(2**63) - 1, -(10**400)]),
         ([*rates, workers], [0]),
         ([workers], [65, *large]),
-        (seconds, [-1, -1.5, -(10**400), 10**400, 1e300, float("inf"), float("nan")]),
+        (expiries, [-1, -1.5, -(10**400), 10**400, 1e300, float("inf"), float("nan")]),
     ]
     for calls, numbers in wrong:
         for call in calls:
             for number in numbers:
                 with pytest.raises(strongroom.InvalidArgumentError):
                     call(number)
+    for call in timeouts:
+        for number in (0, -1, -1.5, -(10**400), float("-inf"), float("nan")):
+            with pytest.raises(strongroom.InvalidArgumentError, match="a timeout must be a number of seconds above 0"):
+                call(number)
     for call in counts:
         for number in large:
             call(number)
-    for call in [*counts, workers, *seconds]:
-        for other in ("1", b"1", [1], *(() if call in seconds else (1.0,))):
+    for number in (1e9, 1e300, float("inf"), *large):  # a day
+        strongroom.connect(url, timeout=number)
+    for call in [*counts, workers, *timeouts, *expiries]:
+        for other in ("1", b"1", [1], *((1.0,) if call in [*counts, workers] else ())):
             with pytest.raises(TypeError):
                 call(other)
     assert store.retrieve("id", key) == b"data" and store.stats().records == 1
@@ -284,9 +293,39 @@ def test_sources_that_cannot_be_read(store: Strongroom, tmp_path: Path) -> None:
             store.store_file("id", wrong)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="null"):
         store.store_file("id", str(path) + "\0")
-    with pytest.raises(TypeError, match="callable"):
-        store.store_file("id", path, 5)  # type: ignore[arg-type]
     none_left(store)
+
+
+def test_a_progress_that_cannot_be_called(store: Strongroom, path: Path) -> None:
+    """It is refused before the work, also where it would never be called."""
+    progress: Any = 5
+    key = store.store("id", b"data")
+    calls: list[Callable[[], object]] = [
+        lambda: store.store_file("new", io.BytesIO(), progress),
+        lambda: store.replace_file("id", key, io.BytesIO(), progress),
+        lambda: store.verify(progress=progress),
+        lambda: strongroom.verify(path, progress=progress),
+        lambda: strongroom.verify("missing.db", progress=progress),
+    ]
+    for call in calls:
+        with pytest.raises(TypeError, match="progress is not callable"):
+            call()
+    assert store.retrieve("id", key) == b"data" and "new" not in store
+
+
+class AsyncSource:
+    async def read(self, size: int, /) -> bytes:
+        return b"data"
+
+
+def test_a_source_that_must_be_awaited(store: Strongroom) -> None:
+    source: Any = AsyncSource()
+    key = store.store("id", b"data")
+    with pytest.raises(TypeError, match=r"use strongroom\.aio"):
+        store.store_file("new", source)
+    with pytest.raises(TypeError, match=r"use strongroom\.aio"):
+        store.replace_file("id", key, source)
+    assert store.retrieve("id", key) == b"data" and "new" not in store
 
 
 @pytest.mark.skipif(not hasattr(os, "set_blocking"), reason="there are no such streams")

@@ -21,7 +21,7 @@ CLASSES = {
 
 def class_name(name: str) -> str:
     """The exception of an error of the library."""
-    return "CorruptRecordError" if name == "Corrupt" else f"{name}Error"
+    return f"{name}Error"
 
 
 def test_the_set_is_the_librarys() -> None:

@@ -92,7 +92,7 @@ def test_vectors(case: dict[str, Any], path: Path) -> None:
 
 
 ERRORS = {
-    "Corrupt": strongroom.CorruptRecordError,
+    "Corrupt": strongroom.CorruptError,
     "Expired": strongroom.ExpiredError,
     "Unsupported": strongroom.UnsupportedError,
     "WrongKey": strongroom.WrongKeyError,
@@ -111,6 +111,6 @@ def test_invalid_vectors(case: dict[str, Any], path: Path) -> None:
         store.retrieve(planted.id, planted.key)
     if len(record) < 68:
         # The storage has no record without a complete head.
-        assert caught.type in (strongroom.CorruptRecordError, ERRORS[case["error"]])
+        assert caught.type in (strongroom.CorruptError, ERRORS[case["error"]])
     else:
         assert caught.type is ERRORS[case["error"]]

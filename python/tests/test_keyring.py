@@ -84,7 +84,7 @@ def test_secrets_are_checked(tmp_path: Path, identity: str) -> None:
     with pytest.raises(strongroom.InvalidIdError):
         keyring.insert("", Key.generate())
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(strongroom.CorruptRecordError):
+    with pytest.raises(strongroom.CorruptError):
         Keyring.open(path, identity=identity)
     path.write_bytes(b"SQLite format 3")
     with pytest.raises(strongroom.InvalidArgumentError):

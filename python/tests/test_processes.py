@@ -97,6 +97,32 @@ def test_a_forked_child_is_refused_and_the_parent_unharmed(store: Strongroom, pa
     assert store.stats().records == 1
 
 
+def test_a_forked_child_cannot_use_a_store_in_memory() -> None:
+    with strongroom.open(":memory:") as store:
+        key = store.store("id", bytes(3_000_000))
+        reader, writer = store.open_record("id", key), store.create_record("new")
+        reader.read(10)
+        writer.write(bytes(3_000_000))
+
+        def child() -> None:
+            raises_forked(lambda: store.retrieve("id", key))
+            raises_forked(lambda: store.store("other", b"data"))
+            raises_forked(lambda: "id" in store)
+            raises_forked(store.stats)
+            raises_forked(store.close)
+            raises_forked(reader.read)
+            raises_forked(lambda: writer.write(b"data"))
+            reader.close()
+            writer.close()
+            with strongroom.open(":memory:") as own:
+                assert own.retrieve("id", own.store("id", b"data")) == b"data"
+
+        for _ in range(2):
+            in_child(child)
+        assert reader.read() == bytes(3_000_000 - 10)
+        assert store.retrieve("new", writer.finish()) == bytes(3_000_000)
+
+
 def test_a_child_does_not_wait_for_the_parents_threads(store: Strongroom, locked: Callable[[], object]) -> None:
     writer = store.create_record("id")
 

@@ -114,7 +114,7 @@ def test_a_line_is_read_once_or_not_at_all(store: Strongroom, path: Path) -> Non
     with strongroom.open(path) as store, store.open_record("id", key) as file:
         assert file.readline() == b"first\n"
         for _ in range(2):
-            with pytest.raises(strongroom.CorruptRecordError):
+            with pytest.raises(strongroom.CorruptError):
                 file.readline()
             assert file.tell() == 6
         assert file.read(40_000) == data[6:16_384]
@@ -211,13 +211,13 @@ def test_damage_fails_where_it_is_reached(store: Strongroom, path: Path) -> None
     with strongroom.open(path) as store, store.open_record("id", key) as file:
         assert file.read(32_768) == pattern(32_768)
         for _ in range(2):
-            with pytest.raises(strongroom.CorruptRecordError):
+            with pytest.raises(strongroom.CorruptError):
                 file.read(1)
         file.seek(49_152)
         assert file.read() == pattern(50_000)[49_152:]
         # Data before the damage can be read, and is not lost if a read of all data fails.
         file.seek(10)
-        with pytest.raises(strongroom.CorruptRecordError):
+        with pytest.raises(strongroom.CorruptError):
             file.read()
         assert file.tell() == 10
         assert file.read(50_000) == pattern(32_768)[10:]
@@ -226,7 +226,7 @@ def test_damage_fails_where_it_is_reached(store: Strongroom, path: Path) -> None
         assert file.readinto(buffer) == 32_758
         assert buffer[:32_758] == pattern(32_768)[10:]
         for _ in range(2):
-            with pytest.raises(strongroom.CorruptRecordError):
+            with pytest.raises(strongroom.CorruptError):
                 file.readinto(buffer)
 
 
@@ -238,7 +238,7 @@ def test_data_before_a_damaged_end_can_be_read(store: Strongroom, path: Path) ->
     change_database(path, sql)
     with strongroom.open(path) as store, store.open_record("id", key) as file:
         assert file.read(40_000) == pattern(32_768)
-        with pytest.raises(strongroom.CorruptRecordError):
+        with pytest.raises(strongroom.CorruptError):
             file.read(1)
 
 
@@ -252,16 +252,16 @@ def test_a_read_after_a_failure_skips_nothing(store: Strongroom, path: Path) -> 
     data = pattern(3_000_000)
     with store.open_record("id", store.store("id", data)) as file:
         change_database(path, "UPDATE segment SET n = n + 1000 WHERE n >= 5")
-        with pytest.raises(strongroom.CorruptRecordError):
+        with pytest.raises(strongroom.CorruptError):
             file.read()
         assert file.tell() == 0
         start, buffer = bytearray(file.read(100_000)), bytearray(700_000)
-        with pytest.raises(strongroom.CorruptRecordError):
+        with pytest.raises(strongroom.CorruptError):
             while True:
                 start += buffer[: file.readinto(buffer)]
         assert len(start) > 1_000_000
         for _ in range(2):
-            with pytest.raises(strongroom.CorruptRecordError):
+            with pytest.raises(strongroom.CorruptError):
                 file.readinto(bytearray(2_900_000))
         change_database(path, "UPDATE segment SET n = n - 1000 WHERE n >= 1000")
         assert start + file.read() == data
@@ -278,13 +278,13 @@ def test_reads_that_are_longer_than_the_memory_that_is_reserved(store: Strongroo
         assert file.tell() == 39_000_001
         change_database(path, "UPDATE segment SET n = n + 1000 WHERE n >= 100")
         file.seek(0)
-        with pytest.raises(strongroom.CorruptRecordError):
+        with pytest.raises(strongroom.CorruptError):
             file.read()
         assert file.tell() == 0
         start = file.read(40_000_000)
         assert 20_000_000 < len(start) == file.tell() < 40_000_000
         assert data.startswith(start)
-        with pytest.raises(strongroom.CorruptRecordError):
+        with pytest.raises(strongroom.CorruptError):
             file.read(17_000_000)
         assert file.tell() == len(start)
         change_database(path, "UPDATE segment SET n = n - 1000 WHERE n >= 1000")

@@ -201,11 +201,12 @@ def test_certificates(service: Service, tmp_path: Path) -> None:
 
 def test_contradicting_options(service: Service, path: Path) -> None:
     wrong: list[dict[str, Any]] = [{"must_exist": True}, {"durability": "relaxed"}]
-    wrong += [{"timeout": seconds} for seconds in (0, -1.0, float("nan"), 1e300)]
+    wrong += [{"timeout": seconds} for seconds in (0, -1.0, float("nan"))]
     for argument in wrong:
         with pytest.raises(strongroom.InvalidArgumentError):
             service.open(**argument)
-    service.open(timeout=1e9).close()
+    for seconds in (1e9, 1e300, float("inf")):
+        service.open(timeout=seconds).close()
     for url in ("http://192.0.2.1:8421", "https://", "unix:", f"{service.https}/path", "http://127.0.0.1:99999"):
         with pytest.raises(strongroom.InvalidArgumentError):
             service.open(url)
@@ -319,7 +320,7 @@ def test_what_connect_refuses(tmp_path: Path) -> None:
     for url in [*urls, "https://a.example/path", "http://127.0.0.1:1\0"]:
         with pytest.raises(strongroom.InvalidArgumentError):
             connect(url)
-    wrong: list[dict[str, Any]] = [{"timeout": seconds} for seconds in (0, -1.0, float("nan"), 1e300)]
+    wrong: list[dict[str, Any]] = [{"timeout": seconds} for seconds in (0, -1.0, float("nan"))]
     wrong += [{"token": "srt1"}, {"token": IndexKey.generate().to_text()}, {"authorities": tmp_path / "authority.pem"}]
     for argument in wrong:
         with pytest.raises(strongroom.InvalidArgumentError):

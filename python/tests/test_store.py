@@ -1,6 +1,7 @@
 """The store's operations."""
 
 import array
+import ctypes
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,26 @@ def test_a_buffer_that_is_not_contiguous(store: Strongroom) -> None:
     assert numbers.tolist() == [0, 2, 4, 6]
     numbers = numpy.ascontiguousarray(numbers)
     assert store.retrieve("numbers", store.store("numbers", numbers)) == numbers.tobytes()
+
+
+@pytest.mark.parametrize("make", [lambda: ((ctypes.c_int * 0) * 3)(), lambda: numpy.zeros((0, 3)), bytearray])
+def test_an_empty_buffer_of_any_shape(store: Strongroom, make: Callable[[], Any]) -> None:
+    empty = make()
+    key = store.store("id", empty)
+    assert store.retrieve("id", key) == b""
+    with store.create_record("written") as writer:
+        assert writer.write(empty) == 0
+    assert store.retrieve_into("id", key, empty) == 0
+    long_key = store.store("long", b"data")
+    with pytest.raises(strongroom.TooLargeError):
+        store.retrieve_into("long", long_key, empty)
+    read_only = memoryview(empty).toreadonly()
+    with store.open_record("long", long_key) as reader:
+        assert reader.readinto(empty) == 0
+        with pytest.raises(BufferError):
+            reader.readinto(read_only)
+    with pytest.raises(BufferError):
+        store.retrieve_into("id", key, read_only)
 
 
 def test_pairs_are_needed(store: Strongroom, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_an_altered_record_is_not_taken(store: Strongroom, path: Path) -> None:
     path.write_bytes(altered)
     with strongroom.open(path) as store:
         for take in (store.take, store.take_record):
-            with pytest.raises(strongroom.CorruptRecordError):
+            with pytest.raises(strongroom.CorruptError):
                 take("id", key)
         assert store.stats().records == 1
 

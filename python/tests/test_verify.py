@@ -93,6 +93,8 @@ def test_a_store_is_searched_without_its_index_key(tmp_path: Path) -> None:
     assert strongroom.verify(tmp_path / "records.db", start_at=locator, bytes_per_second=10**9).records == 1
     with pytest.raises(strongroom.InvalidArgumentError):
         strongroom.verify(tmp_path / "missing.db")
+    with pytest.raises(strongroom.InvalidArgumentError, match="in memory"):
+        strongroom.verify(":memory:")
     with pytest.raises(strongroom.InvalidArgumentError, match="service"):
         strongroom.verify(tmp_path / "records.db", timeout=1)
     assert not (tmp_path / "missing.db").exists()

@@ -11,7 +11,7 @@ use crate::problem::Problem;
 use crate::readiness::Readiness;
 
 /// Threads for work that blocks.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct BlockingPool {
     limit: Arc<ConcurrencyLimit>,
     /// The readiness of the storage service, which may become unreachable while work waits for it.
@@ -90,7 +90,6 @@ async fn run_on_thread<T: Send + 'static>(
 }
 
 /// A value that is used and dropped on the threads of a [`BlockingPool`].
-#[derive(Debug)]
 pub(crate) struct PoolOwned<T: Send + 'static> {
     value: Option<T>,
     pool: BlockingPool,

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use strongroom::protocol::secret_text::{self, SecretKind};
-use strongroom::{Location, database_files, will_be_same_file, with_suffix};
+use strongroom::{Location, database_files, index_key_file, will_be_same_file, with_suffix};
 
 use crate::audit;
 use crate::config::address::ListenAddress;
@@ -58,7 +58,7 @@ impl Config {
         let outputs = outputs.into_iter().filter_map(|(name, path)| Some((name, path?)));
         let mut others: Vec<(&'static str, PathBuf)> = Vec::new();
         if let Some(Ok(Location::Database(store))) = self.store.as_ref().map(Location::parse) {
-            let files = database_files(&store).into_iter().chain([with_suffix(&store, ".index-key")]);
+            let files = database_files(&store).into_iter().chain([index_key_file(&store)]);
             others.extend(files.map(|file| ("store", file)));
         }
         let files = self.inputs().map(|(name, path, _)| (name, path)).chain(self.tls_files());

@@ -64,6 +64,7 @@ mod health;
 mod host;
 mod http2_stream;
 mod line_output;
+mod line_queue;
 mod listen;
 mod log;
 mod maintenance;

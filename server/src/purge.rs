@@ -1,6 +1,5 @@
 //! The removal of expired records in the background.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -13,21 +12,8 @@ use crate::shared::Shared;
 /// The most records of a step.
 const STEP: usize = 128;
 
-/// Removes expired records of a backend.
-pub(crate) struct Purge(Box<dyn Fn(usize) -> Result<usize, Error> + Send + Sync>);
-
-impl fmt::Debug for Purge {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Purge").finish_non_exhaustive()
-    }
-}
-
-impl Purge {
-    /// `step` removes at most the given number of records, and returns their number.
-    pub(crate) fn new(step: impl Fn(usize) -> Result<usize, Error> + Send + Sync + 'static) -> Self {
-        Self(Box::new(step))
-    }
-}
+/// Removes at most this number of expired records of a backend, and returns their number.
+pub(crate) type Purge = dyn Fn(usize) -> Result<usize, Error> + Send + Sync;
 
 /// Purges at each interval, until it is aborted.
 pub(crate) async fn run(purge: Arc<Purge>, interval: Duration, shared: Arc<Shared>) {
@@ -36,7 +22,7 @@ pub(crate) async fn run(purge: Arc<Purge>, interval: Duration, shared: Arc<Share
         let mut purged = 0;
         let outcome = loop {
             let (purge, start) = (Arc::clone(&purge), Instant::now());
-            match shared.background.spawn(move || (purge.0)(STEP)).await {
+            match shared.background.spawn(move || purge(STEP)).await {
                 Ok(Ok(0)) => break Ok(()),
                 Ok(Ok(count)) => {
                     purged += count as u64;

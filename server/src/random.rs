@@ -1,11 +1,10 @@
 //! Random numbers of the operating system, for tokens and request ids.
 
-use rand::TryRng;
-use rand::rngs::{SysError, SysRng};
+use strongroom::{RandomError, fill_random};
 
 /// 32 random bytes.
-pub(crate) fn random() -> Result<[u8; 32], SysError> {
+pub(crate) fn random() -> Result<[u8; 32], RandomError> {
     let mut bytes = [0; 32];
-    SysRng.try_fill_bytes(&mut bytes)?;
+    fill_random(&mut bytes)?;
     Ok(bytes)
 }

@@ -1,6 +1,5 @@
 //! Readiness: whether the storage can be reached. Concurrent requests share one probe.
 
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -33,12 +32,6 @@ struct Last {
     probe: Option<Probe>,
     /// The cause of the last finished probe's failure, if it failed.
     cause: Option<String>,
-}
-
-impl fmt::Debug for Readiness {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Readiness").finish_non_exhaustive()
-    }
 }
 
 impl Readiness {

@@ -19,6 +19,7 @@ use crate::config::address::ListenAddress;
 use crate::config::document::Config;
 use crate::files::checked::read_on_thread;
 use crate::listen::{Listener, listen, listen_for_operators, listen_for_probes};
+use crate::maintenance;
 use crate::purge;
 use crate::reload::Reloader;
 use crate::service::Service;
@@ -140,8 +141,9 @@ impl Server {
         if let Some(interval) = service.purge_interval {
             background.spawn(purge::run(Arc::clone(&service.purge), interval, Arc::clone(&service.shared)));
         }
-        if let Some(maintenance) = &service.maintenance {
-            background.spawn(Arc::clone(maintenance).run(service.shared.background.clone()));
+        if let Some(interval) = service.maintenance_interval {
+            let work = service.shared.background.clone();
+            background.spawn(maintenance::run(Arc::clone(&service.maintain), interval, work));
         }
         #[cfg(feature = "cluster")]
         if let Some(cluster) = service.shared.cluster.get() {
@@ -238,8 +240,6 @@ mod tests {
 
     use super::*;
     use crate::admin::Node;
-    use crate::maintenance::Maintenance;
-    use crate::purge::Purge;
 
     const DEADLINE: Duration = Duration::from_secs(180);
 
@@ -259,9 +259,10 @@ mod tests {
         };
         let [count, purge, maintain, expiry] = [(); 4].map(|()| wait.clone());
         service.count = Some(Arc::new(move || Err(count("count"))));
-        service.purge = Arc::new(Purge::new(move |_| Err(purge("purge"))));
+        service.purge = Arc::new(move |_| Err(purge("purge")));
         service.purge_interval = Some(Duration::from_millis(1));
-        service.maintenance = Some(Maintenance::new(Duration::from_millis(1), move || Err(maintain("maintain"))));
+        service.maintain = Arc::new(move || Err(maintain("maintain")));
+        service.maintenance_interval = Some(Duration::from_millis(1));
         let background = service.shared.background.clone();
         service.node = Arc::new(Node::new(Role::Storage, &config, background, move |_, _| Err(expiry("expiry"))));
         let (stop, stopped) = tokio::sync::oneshot::channel();

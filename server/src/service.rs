@@ -21,7 +21,7 @@ use crate::cluster::{Identity, LateStore};
 use crate::config::document::Config;
 use crate::handle::handle;
 use crate::health;
-use crate::maintenance::Maintenance;
+use crate::maintenance::Maintain;
 use crate::operator_routes::operations;
 use crate::problem::Problem;
 use crate::purge::Purge;
@@ -39,8 +39,9 @@ pub struct Service {
     pub(crate) purge: Arc<Purge>,
     /// `None` if expired records are removed only on request.
     pub(crate) purge_interval: Option<Duration>,
+    pub(crate) maintain: Arc<Maintain>,
     /// `None` if the store is maintained only on request.
-    pub(crate) maintenance: Option<Arc<Maintenance>>,
+    pub(crate) maintenance_interval: Option<Duration>,
     /// The routes of the listener for probes.
     pub(crate) health: Router,
     /// `None` if the records are elsewhere, where counting them costs more.
@@ -77,13 +78,14 @@ impl Service {
         let readiness = Arc::new(Readiness::new(move || probed.ready()));
         let shared = Arc::new(Shared::new(config, readiness)?);
         let purged = Arc::clone(&backend);
-        let purge = Arc::new(Purge::new(move |limit| purged.purge(limit)));
+        let purge: Arc<Purge> = Arc::new(move |limit| purged.purge(limit));
         let interval = |seconds: u64| Some(Duration::from_secs(seconds)).filter(|interval| !interval.is_zero());
         let purge_interval = interval(config.purge.interval_seconds);
         let maintained = Arc::clone(&backend);
+        let maintain: Arc<Maintain> = Arc::new(move || maintained.maintain());
         // Maintenance of a bucket lists it, and a storage service maintains its own store.
-        let maintenance = interval(config.maintenance.interval_seconds).filter(|_| !config.has_remote_storage());
-        let maintenance = maintenance.map(|interval| Maintenance::new(interval, move || maintained.maintain()));
+        let maintenance_interval =
+            interval(config.maintenance.interval_seconds).filter(|_| !config.has_remote_storage());
         #[cfg(feature = "cluster")]
         let identified = Arc::clone(&backend);
         let expiring = Arc::clone(&backend);
@@ -99,7 +101,8 @@ impl Service {
             shared,
             purge,
             purge_interval,
-            maintenance,
+            maintain,
+            maintenance_interval,
             token_uses: config.tokens.as_ref().and(config.token_uses.clone()).map(UsesFile::new).map(Arc::new),
             node,
             port: B::PORT,
@@ -192,7 +195,7 @@ mod tests {
     fn a_remote_store_is_maintained_on_request() {
         let is_maintained = |config: &Config| {
             let service = Service::storage(Arc::new(MemoryStorage::new()), config).unwrap();
-            service.maintenance.is_some()
+            service.maintenance_interval.is_some()
         };
         let mut config = Config::default();
         assert!(is_maintained(&config));

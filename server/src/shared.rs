@@ -78,7 +78,7 @@ impl Shared {
             metrics: Metrics::default(),
             pool: BlockingPool::new(limits, remote_storage),
             background: BackgroundWork::default(),
-            long: limit(limits.long),
+            long: limit(limits.long_bodies),
             batches: limit(BATCHES),
             rekeys: limit(REKEYS),
             answers: limit(usize::try_from(limits.answer_bytes).unwrap_or(Semaphore::MAX_PERMITS)),

@@ -145,7 +145,7 @@ pub enum StartError {
     Store(#[from] strongroom::Error),
     /// The operating system did not provide random bytes.
     #[error("the operating system gave no random bytes")]
-    Random(#[from] rand::rngs::SysError),
+    Random(#[from] strongroom::RandomError),
 }
 
 impl StartError {

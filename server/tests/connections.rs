@@ -29,7 +29,7 @@ fn with(change: impl FnOnce(&mut Config)) -> Config {
 #[test]
 fn a_slow_reader_loses_its_connection_to_others() {
     let server = encryption(&with(|config| {
-        config.limits.long = 1;
+        config.limits.long_bodies = 1;
         config.limits.wait_seconds = 50;
     }));
     let stored = server.send(STORE, &HEADERS, &vec![0; 64 << 20]).json();

@@ -156,7 +156,7 @@ fn requests_beyond_the_limit_are_503() {
 fn slow_bodies_do_not_block_short_ones() {
     let server = encryption(&with(|config| {
         config.limits.threads = 1;
-        config.limits.long = 1;
+        config.limits.long_bodies = 1;
         config.limits.waiting = 0;
         config.limits.body_seconds = 60;
     }));
@@ -179,7 +179,7 @@ fn slow_bodies_do_not_block_short_ones() {
 fn a_sleeping_client_blocks_nobody() {
     const LEN: u64 = 64 << 20;
     let server = encryption(&with(|config| {
-        config.limits.long = 1;
+        config.limits.long_bodies = 1;
         config.limits.wait_seconds = 50;
     }));
     let stored = server.send(STORE, &HEADERS, &vec![0; LEN as usize]).json();

@@ -352,7 +352,7 @@ fn unusable_limits_are_errors() {
         let config = Config::from_toml(&format!("listen = [\"127.0.0.1:0\"]\n[limits]\n{limits}")).unwrap();
         Service::storage(Arc::new(MemoryStorage::new()), &config).map(drop)
     };
-    for name in ["connections", "threads", "long", "head_seconds", "body_max_seconds", "idle_seconds"] {
+    for name in ["connections", "threads", "long_bodies", "head_seconds", "body_max_seconds", "idle_seconds"] {
         for value in ["0", "4294967296", "9223372036854775807"] {
             let refused = start(&format!("{name} = {value}")).unwrap_err();
             assert!(

@@ -7,8 +7,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+#[cfg(target_os = "linux")]
+use rustix::fs::chmodat;
 use rustix::fs::{
-    AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, fchmod, flock,
+    AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, fchmod, flock, fstat,
     futimens, linkat, mkdirat, openat, readlinkat, renameat, statat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
@@ -59,9 +61,18 @@ impl Root {
             Err(Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
         }
-        let folder = openat(&parent, name, FOLDER | OFlags::NOFOLLOW, Mode::empty())?;
-        let mode = Mode::from_raw_mode(rustix::fs::fstat(&folder)?.st_mode);
-        if mode.contains(Mode::RWXU) { Ok(()) } else { Ok(fchmod(&folder, mode | Mode::RWXU)?) }
+        let mode = |folder: &OwnedFd| Ok::<_, Errno>(Mode::from_raw_mode(fstat(folder)?.st_mode));
+        match openat(&parent, name, FOLDER | OFlags::NOFOLLOW, Mode::empty()) {
+            Ok(folder) if mode(&folder)?.contains(Mode::RWXU) => Ok(()),
+            Ok(folder) => Ok(fchmod(&folder, mode(&folder)? | Mode::RWXU)?),
+            #[cfg(target_os = "linux")]
+            Err(Errno::ACCESS) => {
+                // Without the right to read the folder, it is opened as a place, whose mode only a name changes.
+                let folder = openat(&parent, name, FOLDER | OFlags::NOFOLLOW | OFlags::PATH, Mode::empty())?;
+                Ok(chmodat(&folder, ".", mode(&folder)? | Mode::RWXU, AtFlags::empty())?)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Gives a folder its mode and its time.

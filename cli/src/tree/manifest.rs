@@ -74,6 +74,14 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// The length of a file; 0 for other kinds.
+    pub(super) fn size(&self) -> u64 {
+        match self.kind {
+            Kind::File { size, .. } => size,
+            _ => 0,
+        }
+    }
+
     /// Whether the record of the file under this key is the one of the manifest, and not a later one.
     pub(super) fn is_under(&self, key: &RecordKey) -> bool {
         self.key.is_none_or(|check| check == KeyCheck::of(key))

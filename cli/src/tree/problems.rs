@@ -6,7 +6,7 @@ use indicatif::ProgressBar;
 use serde_json::json;
 
 use crate::failure::Failure;
-use crate::reply::json_text;
+use crate::reply::{json_line, json_text};
 use crate::streams::stderr;
 
 pub(super) struct Problems {
@@ -23,7 +23,7 @@ impl Problems {
     /// Reports a file that is left out on purpose.
     pub(super) fn skip(&self, path: &[u8], reason: &str) {
         let line = match self.json {
-            true => json!({"skipped": {"path": json_text(path), "reason": reason}}).to_string(),
+            true => json_line(&json!({"skipped": {"path": json_text(path), "reason": reason}})),
             false => format!("skipped: {}: {reason}", printable(path)),
         };
         print(&line);
@@ -32,7 +32,7 @@ impl Problems {
     /// Reports a file that failed.
     pub(super) fn add(&mut self, path: &[u8], failure: Failure, bar: &ProgressBar) {
         let line = match self.json {
-            true => json!({"failed": {"path": json_text(path), "error": failure.to_json()}}).to_string(),
+            true => json_line(&json!({"failed": {"path": json_text(path), "error": failure.to_json()}})),
             false => format!("failed: {}: {}", printable(path), failure.message()),
         };
         bar.suspend(|| print(&line));

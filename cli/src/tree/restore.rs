@@ -11,12 +11,12 @@ use super::folders::{NewFile, Present, Root, make_link, present, set_mode};
 use super::manifest::{Entry, KeyCheck, Kind, split};
 use super::problems::Problems;
 use super::{PROGRESS, TreeIds, batches, stored_manifest, worker_count, workers};
-use crate::args::Options;
 use crate::failure::Failure;
 use crate::in_use::InUse;
 use crate::kept_keys::{KeptKeys, with_each};
 use crate::new_file::remove_dead_in;
 use crate::open;
+use crate::options::Options;
 use crate::progress::progress_bar;
 use crate::reply::reply;
 use crate::tree_args::TreeOptions;
@@ -67,7 +67,7 @@ pub(crate) fn restore(options: &Options, tree: &TreeOptions, to: &Path, in_use: 
         Ok(None) => unchanged += 1,
         Err(failure) => problems.add(path, failure, &bar),
     };
-    let batches = batches(files.into_iter(), |(_, entry)| len(entry));
+    let batches = batches(files.into_iter(), |(_, entry)| entry.size());
     workers::for_each(
         worker_count(tree),
         batches,
@@ -97,17 +97,10 @@ pub(crate) fn restore(options: &Options, tree: &TreeOptions, to: &Path, in_use: 
     problems.outcome("restored")
 }
 
-fn len(entry: &Entry) -> u64 {
-    match entry.kind {
-        Kind::File { size, .. } => size,
-        _ => 0,
-    }
-}
-
 /// Whether the file's record is certainly short, so that it may be read into memory: its length is that of the manifest
 /// only if it is under the manifest's key.
 fn is_small(entry: &Entry, keys: &[RecordKey]) -> bool {
-    matches!(keys, [key] if entry.key == Some(KeyCheck::of(key))) && len(entry) <= super::SMALL
+    matches!(keys, [key] if entry.key == Some(KeyCheck::of(key))) && entry.size() <= super::SMALL
 }
 
 #[derive(Clone, Copy)]
@@ -161,8 +154,8 @@ impl Restoring<'_> {
         let (folder, name) = folder.of(self.root, path)?;
         match present(folder.as_fd(), name, entry).map_err(failed())? {
             Present::Nothing => Ok(true),
-            Present::Same(_) if self.is_of_manifest(path, entry)? => {
-                set_mode(folder.as_fd(), name, entry).map_err(Failure::io("cannot set its mode"))?;
+            // A file whose mode cannot be set, because it cannot be opened, is restored again.
+            Present::Same(_) if self.is_of_manifest(path, entry)? && set_mode(folder.as_fd(), name, entry).is_ok() => {
                 Ok(false)
             }
             Present::Same(identity) | Present::Other(identity) if self.used.contains(&identity) => {
@@ -212,7 +205,7 @@ impl Restoring<'_> {
         let mut new = NewFile::create(folder.as_fd()).map_err(&failed)?;
         let written = write(&mut new.file).map_err(&failed)?;
         // Another key or length is that of a later version, whose time is unknown.
-        let modified = (written == len(entry) && entry.is_under(key)).then_some(entry.modified);
+        let modified = (written == entry.size() && entry.is_under(key)).then_some(entry.modified);
         new.finish(name, entry.mode, modified).map_err(&failed)?;
         Ok(written)
     }

@@ -14,11 +14,11 @@ use super::manifest::{Entry, KeyCheck, Kind, Limits, Manifest, too_many};
 use super::problems::Problems;
 use super::walk::{Found, walk};
 use super::{PROGRESS, TreeIds, batches, stored_manifest, worker_count, workers};
-use crate::args::Options;
 use crate::failure::Failure;
 use crate::in_use::InUse;
 use crate::kept_keys::{KeptKeys, with_each};
 use crate::open;
+use crate::options::Options;
 use crate::progress::progress_bar;
 use crate::reply::reply;
 use crate::tree_args::TreeOptions;
@@ -244,7 +244,7 @@ impl<'r> Storing<'r> {
                                 self.counts.unchanged += 1;
                             } else {
                                 self.counts.stored += 1;
-                                self.counts.bytes += size(&entry);
+                                self.counts.bytes += entry.size();
                             }
                             bar.inc(1);
                             self.finish(job, entry, None);
@@ -278,7 +278,7 @@ impl<'r> Storing<'r> {
                 match outcome {
                     Outcome::Stored(entry) => {
                         self.counts.replaced += 1;
-                        self.counts.bytes += size(&entry);
+                        self.counts.bytes += entry.size();
                         self.finish(job, entry, old);
                     }
                     Outcome::Differs => {
@@ -425,13 +425,6 @@ fn parts(jobs: Vec<Job>) -> impl Iterator<Item = Vec<Job>> {
     let most = KEYS_AT_ONCE.max(jobs.len().div_ceil(PARTS));
     let mut jobs = jobs.into_iter();
     std::iter::from_fn(move || Some(jobs.by_ref().take(most).collect()).filter(|part: &Vec<_>| !part.is_empty()))
-}
-
-fn size(entry: &Entry) -> u64 {
-    match entry.kind {
-        Kind::File { size, .. } => size,
-        _ => 0,
-    }
 }
 
 #[cfg(test)]

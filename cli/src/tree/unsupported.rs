@@ -4,9 +4,9 @@ use std::path::Path;
 
 use strongroom::{Error, WriteOptions};
 
-use crate::args::Options;
 use crate::failure::Failure;
 use crate::in_use::InUse;
+use crate::options::Options;
 use crate::tree_args::TreeOptions;
 
 pub(crate) fn store(

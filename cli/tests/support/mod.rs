@@ -238,7 +238,7 @@ fn default_signals() {
 fn default_signals() {}
 
 /// Runs a program on its own terminal. Waits for its prompt (the first argument), inspects the process, types the
-/// answer (the second; hidden ones only after the echo is off), and prints the outcome.
+/// answer (the second; hidden ones only after the echo is off) or sends the signal of this name, and prints the outcome.
 #[cfg(target_os = "linux")]
 const TERMINAL: &str = r#"
 import json, os, pty, signal, sys, termios
@@ -269,7 +269,10 @@ if prompt:
     seen["core"] = [line.split()[4:6] for line in limits if line.startswith("Max core file size")]
     seen["umask"] = [line.split()[1] for line in status if line.startswith("Umask")]
     seen["owner"] = os.stat(f"/proc/{pid}/status").st_uid
-    os.write(terminal, answer)
+    if answer.startswith(b"SIG"):
+        os.kill(pid, signal.Signals[answer.decode()])
+    else:
+        os.write(terminal, answer)
 seen["status"] = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 seen["echo"] = bool(termios.tcgetattr(slave)[3] & termios.ECHO)
 os.close(slave)

@@ -36,7 +36,7 @@
 //!
 //! # Cancellation
 //!
-//! The future of a call owns copies of its arguments, which are wiped when it ends, and it can be a task of its own. It
+//! The future of a call owns copies of its arguments, and it can be a task of its own; copies of keys and data are wiped. It
 //! begins when it is polled. Dropping it earlier than it ends cancels the call:
 //!
 //! - A call that still waits in a queue does not take place.
@@ -387,7 +387,7 @@ impl Strongroom {
         async { call.await.map(RecordReader::new) }
     }
 
-    /// Whether a record that has not expired has this id.
+    /// Whether there is an unexpired record under this id.
     ///
     /// # Errors
     ///

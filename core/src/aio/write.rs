@@ -113,7 +113,7 @@ impl Strongroom {
         self.call(move |store| store.begin_replace(&id, &old, data?.as_slice(), options.get()))
     }
 
-    /// Seals the data of the record that `old` opens under a new key, and returns it.
+    /// Re-encrypts the data of the record that `old` opens, and returns its new key.
     ///
     /// # Errors
     ///
@@ -184,8 +184,12 @@ impl Strongroom {
     /// # Errors
     ///
     /// As [`strongroom::Strongroom::store_reader`](crate::Strongroom::store_reader).
-    pub async fn store_reader(&self, id: impl AsRef<[u8]>, source: impl AsyncRead + Unpin) -> Result<RecordKey, Error> {
-        self.store_reader_with(id, source, WriteOptions::new()).await
+    pub fn store_reader<'s>(
+        &self,
+        id: impl AsRef<[u8]>,
+        source: impl AsyncRead + Send + Unpin + 's,
+    ) -> impl Future<Output = Result<RecordKey, Error>> + Send + 's {
+        self.store_reader_with(id, source, WriteOptions::new())
     }
 
     /// As [`store_reader`](Self::store_reader), with options.
@@ -193,13 +197,14 @@ impl Strongroom {
     /// # Errors
     ///
     /// As [`strongroom::Strongroom::store_reader_with`](crate::Strongroom::store_reader_with).
-    pub async fn store_reader_with(
+    pub fn store_reader_with<'s>(
         &self,
         id: impl AsRef<[u8]>,
-        source: impl AsyncRead + Unpin,
+        source: impl AsyncRead + Send + Unpin + 's,
         options: WriteOptions<'_>,
-    ) -> Result<RecordKey, Error> {
-        copy_from(self.create_record_with(id, options).await?, source).await
+    ) -> impl Future<Output = Result<RecordKey, Error>> + Send + 's {
+        let writer = self.create_record_with(id, options);
+        async { copy_from(writer.await?, source).await }
     }
 
     /// Replaces the data of the record that `old` opens with all data of `source`, in constant memory, and returns the
@@ -208,13 +213,13 @@ impl Strongroom {
     /// # Errors
     ///
     /// As [`strongroom::Strongroom::replace_reader`](crate::Strongroom::replace_reader).
-    pub async fn replace_reader(
+    pub fn replace_reader<'s>(
         &self,
         id: impl AsRef<[u8]>,
         old: &RecordKey,
-        source: impl AsyncRead + Unpin,
-    ) -> Result<RecordKey, Error> {
-        self.replace_reader_with(id, old, source, WriteOptions::new()).await
+        source: impl AsyncRead + Send + Unpin + 's,
+    ) -> impl Future<Output = Result<RecordKey, Error>> + Send + 's {
+        self.replace_reader_with(id, old, source, WriteOptions::new())
     }
 
     /// As [`replace_reader`](Self::replace_reader), with options.
@@ -222,14 +227,15 @@ impl Strongroom {
     /// # Errors
     ///
     /// As [`strongroom::Strongroom::replace_reader_with`](crate::Strongroom::replace_reader_with).
-    pub async fn replace_reader_with(
+    pub fn replace_reader_with<'s>(
         &self,
         id: impl AsRef<[u8]>,
         old: &RecordKey,
-        source: impl AsyncRead + Unpin,
+        source: impl AsyncRead + Send + Unpin + 's,
         options: WriteOptions<'_>,
-    ) -> Result<RecordKey, Error> {
-        copy_from(self.replace_record_with(id, old, options).await?, source).await
+    ) -> impl Future<Output = Result<RecordKey, Error>> + Send + 's {
+        let writer = self.replace_record_with(id, old, options);
+        async { copy_from(writer.await?, source).await }
     }
 
     /// Starts to store a record of any length under a new id, piece by piece in constant memory.

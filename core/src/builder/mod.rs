@@ -188,15 +188,15 @@ impl Builder {
         self
     }
 
-    /// The previous index key, to rotate it to the new one, which [`index_key`](Self::index_key) or its file gives. The
-    /// store is first used under the previous key, as before.
-    /// [`Strongroom::begin_rotation`](crate::Strongroom::begin_rotation) begins the rotation; from then on, each operation
-    /// on an id moves its record to the new key. Once the rotation is finished, this key has no effect.
+    /// The previous index key, to rotate it to the new one, which [`index_key`](Self::index_key) or its file gives.
+    /// Until [`begin_rotation`](crate::Strongroom::begin_rotation), the store is used under the previous key. From then
+    /// until [`finish_rotation`](crate::Strongroom::finish_rotation), opening needs both keys, and each operation on an
+    /// id moves its record to the new key. Afterwards, the previous key has no effect.
     ///
-    /// Open the store with both keys in all processes before the rotation begins: a handle with the previous key alone
-    /// then fails with [`Error::IndexKeyMismatch`]. One with both keys notices the beginning, at which an operation takes
-    /// a second longer, and opening takes a second during the rotation: until no other handle works with the previous key
-    /// alone.
+    /// Open the store with both keys in all processes before the rotation begins: calls on a handle that has only the
+    /// previous key then fail with [`Error::IndexKeyMismatch`]. A handle with both keys notices the beginning, at which
+    /// an operation takes a second longer, and opening takes a second during the rotation: until no other handle works
+    /// with the previous key alone.
     pub fn previous_index_key(mut self, index_key: IndexKey) -> Self {
         self.previous_index_key = Some(index_key);
         self

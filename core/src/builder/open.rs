@@ -28,6 +28,8 @@ use crate::storage::{PostgresConfig, PostgresStorage};
 use crate::storage::{Storage, StorageMetrics};
 use crate::strongroom::Strongroom;
 #[cfg(feature = "sqlite")]
+use crate::util::files;
+#[cfg(feature = "sqlite")]
 use crate::util::secret_text;
 #[cfg(feature = "sqlite")]
 use crate::util::url::is_url;
@@ -75,7 +77,7 @@ impl Builder {
                     ReadOnly::Never if self.must_exist => SqliteStorage::open_existing(path, durability)?,
                     ReadOnly::Never => SqliteStorage::open(path, durability)?,
                 };
-                let beside = index_key_file::beside(storage.path());
+                let beside = files::index_key_file(storage.path());
                 let index_key = match given {
                     Some(key) => key,
                     // A store with an index key may have records, so the key must not be replaced by a new one.

@@ -354,6 +354,13 @@ mod tests {
     }
 
     #[test]
+    fn a_call_needs_time() {
+        let endpoint = Endpoint::new("unix:/s").unwrap().timeout(Duration::ZERO);
+        let opened = crate::http::services::Services::open(&endpoint, protocol::nodes::Role::Storage);
+        assert!(matches!(opened, Err(InvalidEndpoint::Timeout)));
+    }
+
+    #[test]
     fn another_secret_is_named_and_not_shown() {
         let [record_key, index_key] = [SecretKind::RecordKey, SecretKind::IndexKey]
             .map(|kind| secret_text::encode(kind, &[7; 32]).as_str().to_owned());

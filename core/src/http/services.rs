@@ -52,6 +52,9 @@ struct NoService;
 
 impl Services {
     pub(super) fn open(endpoint: &Endpoint, role: Role) -> Result<Self, InvalidEndpoint> {
+        if endpoint.time().is_zero() {
+            return Err(InvalidEndpoint::Timeout);
+        }
         let tls = endpoint.tls()?; // before the token: it names contradictory options
         let names = Arc::new(KnownNames::new(endpoint.resolver.clone()));
         let (source, trusted, zone) = (endpoint.source.clone(), endpoint.trusted.clone(), endpoint.zone.clone());

@@ -33,13 +33,6 @@ pub(crate) enum KeyFileError {
 /// The maximum length of a file with a key.
 const MAX_LEN: usize = 256;
 
-/// The default file of the index key of the database at `path`: `<path>.index-key`.
-pub(crate) fn beside(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_os_string();
-    name.push(".index-key");
-    name.into()
-}
-
 /// Reads the index key from `path`, if no other user could have changed or read the file. Its owner may also be the
 /// owner of the file `database`.
 pub(crate) fn read(path: &Path, database: Option<&Path>) -> Result<IndexKey, KeyFileError> {

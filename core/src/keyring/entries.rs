@@ -20,7 +20,6 @@ pub(super) const MAX_KEYS: usize = 255;
 #[derive(Default)]
 pub struct KeyringEntries {
     keys: BTreeMap<Name, Vec<RecordKey>>,
-    is_changed: bool,
 }
 
 /// `len(namespace) || namespace || id`: entries are ordered by these bytes.
@@ -106,7 +105,6 @@ impl KeyringEntries {
             return Err(Error::InvalidArgument(text.into()));
         }
         keys.push(key.duplicate());
-        self.is_changed = true;
         Ok(())
     }
 
@@ -130,7 +128,6 @@ impl KeyringEntries {
         if after == 0 {
             keys.remove();
         }
-        self.is_changed |= after < before;
         after < before
     }
 
@@ -144,15 +141,20 @@ impl KeyringEntries {
         Some(())
     }
 
-    pub(super) fn is_changed(&self) -> bool {
-        self.is_changed
+    /// Whether both have the same keys in the same order.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let are_same = |keys: &[RecordKey], others: &[RecordKey]| {
+            keys.len() == others.len() && keys.iter().zip(others).all(|(key, other)| key.ct_eq(other))
+        };
+        let mut pairs = self.keys.iter().zip(&other.keys);
+        self.keys.len() == other.keys.len()
+            && pairs.all(|((name, keys), (other_name, others))| name == other_name && are_same(keys, others))
     }
 
-    /// A copy without changes.
     pub(super) fn duplicate(&self) -> Self {
         let copy =
             |(name, keys): (&Name, &Vec<RecordKey>)| (name.clone(), keys.iter().map(RecordKey::duplicate).collect());
-        Self { keys: self.keys.iter().map(copy).collect(), is_changed: false }
+        Self { keys: self.keys.iter().map(copy).collect() }
     }
 }
 

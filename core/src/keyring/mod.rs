@@ -129,7 +129,7 @@ impl Keyring {
         self.reload(&mut locked)?;
         let mut entries = self.entries.duplicate();
         let outcome = change(&mut entries)?;
-        if entries.is_changed() {
+        if !entries.is_same(&self.entries) {
             let contents = encrypt(&entries, self.protection.inner())?;
             locked.replace(&self.path, &contents)?;
             (self.start, self.entries) = (start(&contents), entries);

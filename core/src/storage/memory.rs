@@ -9,12 +9,14 @@ use super::types::check_settings;
 use super::{
     Entry, Error, Fetched, Head, Info, Locator, PutMode, Stats, Storage, Upload, Verified, VerifyPosition, get_each,
 };
+use crate::util::fork_check::OwnerProcess;
 use crate::util::memory;
 
-/// Keeps records in memory until it is dropped.
-#[derive(Default)]
+/// Keeps records in memory until it is dropped. It does not survive a fork: the child gets [`Error::Forked`].
 pub struct MemoryStorage {
     state: RwLock<State>,
+    /// In a forked child, a thread of the parent may hold the lock for ever, and the parent does not see a write.
+    owner: OwnerProcess,
 }
 
 #[derive(Default)]
@@ -28,19 +30,31 @@ impl MemoryStorage {
     /// An empty storage.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self { state: RwLock::default(), owner: OwnerProcess::current() }
+    }
+
+    fn check_process(&self) -> Result<(), Error> {
+        if self.owner.is_current() { Ok(()) } else { Err(Error::Forked) }
     }
 
     // No code panics while it holds the lock, and each change is a single step, so the state behind a poisoned lock is
     // valid.
     fn read(&self) -> Result<RwLockReadGuard<'_, State>, Error> {
+        self.check_process()?;
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         if state.closed { Err(Error::Closed) } else { Ok(state) }
     }
 
     fn write(&self) -> Result<RwLockWriteGuard<'_, State>, Error> {
+        self.check_process()?;
         let state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         if state.closed { Err(Error::Closed) } else { Ok(state) }
+    }
+}
+
+impl Default for MemoryStorage {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -237,6 +251,7 @@ impl Storage for MemoryStorage {
     }
 
     fn close(&self) -> Result<(), Error> {
+        self.check_process()?;
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         *state = State { closed: true, ..State::default() };
         Ok(())
@@ -277,5 +292,60 @@ impl Upload for MemoryUpload {
 impl fmt::Debug for MemoryUpload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryUpload").field("bytes", &self.record.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In the child, nobody releases a lock that a thread of the parent held at the fork.
+    #[test]
+    fn a_forked_child_is_refused_without_a_wait() {
+        let (locator, other) = (Locator::from_bytes([1; 32]), Locator::from_bytes([2; 32]));
+        let record = [7; 100];
+        let head = Head::of(&record).unwrap();
+        let mut storage = MemoryStorage::new();
+        storage.put(&locator, &record, PutMode::Create).unwrap();
+        storage.owner = storage.owner.forked();
+        let storage = Arc::new(storage);
+        let upload = || MemoryUpload {
+            storage: Arc::clone(&storage),
+            locator: other,
+            mode: PutMode::Create,
+            record: record.to_vec(),
+        };
+        let held = storage.state.write().unwrap();
+        let outcomes = [
+            storage.put(&other, &record, PutMode::Create),
+            storage.create_many(&[(other, &record)]),
+            storage.put_each(&[(other, &record, PutMode::Create)]).remove(0),
+            storage.get_up_to(&locator, u64::MAX).map(drop),
+            storage.get_many(&[locator], u64::MAX).map(drop),
+            storage.info(&locator).map(drop),
+            storage.read_at(&locator, &head, 0, &mut [0; 10]),
+            storage.get_end(&locator, 10).map(drop),
+            Arc::clone(&storage).upload(&other, PutMode::Create).map(drop),
+            Box::new(upload()).commit(),
+            storage.delete(&locator, None).map(drop),
+            storage.rename(&locator, &head, &other),
+            storage.list(None, 10).map(drop),
+            storage.list_expired(0, 10).map(drop),
+            storage.purge(0, 10).map(drop),
+            storage.settings().map(drop),
+            storage.swap_settings(None, b"settings"),
+            storage.verify(None, 10).map(drop),
+            storage.stats(0).map(drop),
+            storage.maintain(),
+            storage.close(),
+        ];
+        for (n, outcome) in outcomes.into_iter().enumerate() {
+            assert!(matches!(outcome, Err(Error::Forked)), "{n}: {outcome:?}");
+        }
+        assert!(format!("{storage:?}").contains("MemoryStorage"));
+        assert_eq!(held.records.len(), 1);
+        drop(held);
+        let own = MemoryStorage::new();
+        own.put(&locator, &record, PutMode::Create).unwrap();
     }
 }

@@ -346,9 +346,32 @@ pub(crate) fn next_page(storage: &dyn Storage, after: Option<&Locator>, limit: u
     if is_in_order { Ok(page) } else { Err(Error::Corrupt) }
 }
 
+/// The records of [`Storage::get_many`]. Fails if the storage has lost some of the outcomes.
+pub(crate) fn get_many(
+    storage: &dyn Storage,
+    locators: &[Locator],
+    max_len: u64,
+) -> Result<Vec<Option<Vec<u8>>>, Error> {
+    let records = storage.get_many(locators, max_len)?;
+    if records.len() == locators.len() {
+        Ok(records)
+    } else {
+        Err(Error::Backend("the storage has lost outcomes of a batch".into()))
+    }
+}
+
 /// Fails if the storage notices that damage hides records from its lists.
 pub(crate) fn check_lists(storage: &dyn Storage) -> Result<(), Error> {
     next_page(storage, Some(&Locator::LAST), 1).map(drop)
+}
+
+/// Whether the storage has no records. Fails as [`check_lists`] does if its list is empty.
+pub(crate) fn is_empty(storage: &dyn Storage) -> Result<bool, Error> {
+    let is_empty = storage.list(None, 1)?.is_empty();
+    if is_empty {
+        check_lists(storage)?;
+    }
+    Ok(is_empty)
 }
 
 /// The next step of a search for damage, with the same rule as [`next_page`].
@@ -358,7 +381,8 @@ pub(crate) fn next_step(
     limit: usize,
 ) -> Result<Verified, Error> {
     let step = storage.verify(position, limit)?;
-    if position.is_some() && step.next.as_ref() == position { Err(Error::Corrupt) } else { Ok(step) }
+    let goes_on = step.next.as_ref().is_none_or(|next| next.is_after(position));
+    if goes_on { Ok(step) } else { Err(Error::Corrupt) }
 }
 
 /// The most records that one step of [`Storage::purge`] removes, so that other writers wait little.

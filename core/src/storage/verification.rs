@@ -71,6 +71,14 @@ impl FromStr for VerifyPosition {
 }
 
 impl VerifyPosition {
+    /// Whether a step from `start` may end here: otherwise the steps may have no end.
+    pub(super) fn is_after(&self, start: Option<&Self>) -> bool {
+        match (start, self) {
+            (Some(Self::After(start)), Self::After(end)) => start < end,
+            (start, end) => start != Some(end),
+        }
+    }
+
     /// The error of a storage that did not choose this position.
     pub(super) fn unknown() -> Error {
         Error::InvalidArgument("the position is not one of this storage".into())
@@ -130,6 +138,7 @@ impl fmt::Display for DamageKind {
 
 /// Damage that [`Storage::verify`](super::Storage::verify) found.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Damage {
     /// The damaged record, if the damage is in a record, and its locator is readable. If the damage is in the locator
     /// itself, this is the damaged one.
@@ -158,8 +167,9 @@ impl fmt::Display for Damage {
     }
 }
 
-/// The result of one step of [`Storage::verify`](super::Storage::verify).
+/// The result of one step of [`Storage::verify`](super::Storage::verify). A storage begins with the default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Verified {
     /// How many records the step finished.
     pub records: u64,
@@ -171,8 +181,10 @@ pub struct Verified {
     pub next: Option<VerifyPosition>,
 }
 
-/// The result of [`Storage::repair`](super::Storage::repair).
+/// The result of [`Storage::repair`](super::Storage::repair). A storage begins with the default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use = "records may be lost"]
+#[non_exhaustive]
 pub struct Repaired {
     /// The records that were restored from the copy.
     pub restored: Vec<Locator>,
@@ -199,6 +211,17 @@ mod tests {
         for wrong in ["", "A", "a", "record.", "record.a1", "a. b", ".\n", &".".repeat(129)] {
             assert!(matches!(wrong.parse::<VerifyPosition>(), Err(Error::InvalidArgument(_))), "{wrong}");
         }
+    }
+
+    /// Otherwise the steps of a storage that alternates would have no end.
+    #[test]
+    fn a_step_goes_on() {
+        let [low, high] = [1, 2].map(|byte| VerifyPosition::After(Locator::from_bytes([byte; LOCATOR_LEN])));
+        let row = VerifyPosition::Storage("row.1".into());
+        assert!(
+            low.is_after(None) && high.is_after(Some(&low)) && row.is_after(Some(&high)) && low.is_after(Some(&row))
+        );
+        assert!(!low.is_after(Some(&high)) && !low.is_after(Some(&low)) && !row.is_after(Some(&row)));
     }
 
     #[test]

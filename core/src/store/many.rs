@@ -74,30 +74,34 @@ impl Store {
         });
         match failure {
             None => Ok(()),
-            Some((refused, error @ (Error::AlreadyExists | Error::IndexKeyMismatch))) => {
+            Some((refused, mut error @ (Error::AlreadyExists | Error::IndexKeyMismatch))) => {
+                let unknown = |error: storage::Error| Error::Indeterminate(Box::new(error));
                 // `settle` has removed the refused one.
-                let mut withdrawn = Ok(());
                 for (_, (address, head)) in heads().filter(|(n, _)| *n != refused) {
-                    withdrawn = withdrawn.and(self.withdraw(address, &head));
+                    match self.withdraw(address, &head) {
+                        Ok(()) => {}
+                        Err(gone @ storage::Error::Conflict) => error = unknown(gone),
+                        // The others would fail, too, each after its time limit.
+                        Err(error) => return Err(unknown(error)),
+                    }
                 }
-                withdrawn.and(Err(error))
+                Err(error)
             }
             Some((_, error)) => Err(error),
         }
     }
 
-    /// Removes a record of a batch that fails. If it is gone, another handle has moved it to a locator that this one
-    /// cannot compute, or has used it: then the outcome of the batch is unknown.
-    fn withdraw(&self, address: &Address<'_>, head: &Head) -> Result<(), Error> {
-        let unknown = |error| Error::Indeterminate(Box::new(error));
+    /// Removes a record of a batch that fails. [`Conflict`](storage::Error::Conflict) if it is gone: another handle has
+    /// moved it to a locator that this one cannot compute, or has used it. Then the outcome of the batch is unknown.
+    fn withdraw(&self, address: &Address<'_>, head: &Head) -> Result<(), storage::Error> {
         for locator in [Some(address.locator), address.moves_to].into_iter().flatten() {
             match self.storage.delete(&locator, Some(head)) {
                 Ok(true) => return Ok(()),
                 Ok(false) | Err(storage::Error::Conflict) => {}
-                Err(error) => return Err(unknown(error)),
+                Err(error) => return Err(error),
             }
         }
-        Err(unknown(storage::Error::Conflict))
+        Err(storage::Error::Conflict)
     }
 
     /// As [`has_changed`](super::LocatorKeys::has_changed), for many addresses: the oldest lease decides.
@@ -165,7 +169,7 @@ impl Store {
         max_len: u64,
     ) -> Result<Vec<Outcome>, Error> {
         let locators: Vec<_> = wanted.clone().map(|(address, _)| address.locator).collect();
-        let found = self.storage.get_many(&locators, max_len)?;
+        let found = storage::get_many(&*self.storage, &locators, max_len)?;
         let open = |((address, key), sealed): (&Wanted<'_>, Option<Vec<u8>>)| {
             address.open(key, &sealed.ok_or(Error::NotFound)?)
         };

@@ -75,7 +75,10 @@ impl StoredVersion {
             Some(())
         };
         let mut from = from;
-        if from(&self.start, 0).or_else(|| from(&self.end, self.info.len - self.end.len() as u64)).is_some() {
+        if from(&self.start, 0)
+            .or_else(|| from(&self.end, self.info.len.saturating_sub(self.end.len() as u64)))
+            .is_some()
+        {
             return Ok(());
         }
         let mut read = |locator| self.storage.read_at(locator, &self.info.head, offset, buffer);

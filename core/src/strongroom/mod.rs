@@ -190,9 +190,9 @@ impl Strongroom {
         Ok(RecordReader::new(self.operations.open_record(id.as_ref(), key)?))
     }
 
-    /// Retrieves many records, each with its own outcome, in the same order. A storage with transactions reads them all
-    /// in one transaction; more than 64 MiB from a service is read in several steps. If the
-    /// records exceed 4 MiB, the call checks each key before it reads the record.
+    /// Retrieves many records, each with its own outcome, in the same order. A storage with transactions reads them in
+    /// one; more than 64 MiB from a service is read in several steps. If the records exceed 4 MiB, the call checks each
+    /// key before it reads the record.
     ///
     /// # Errors
     ///
@@ -254,7 +254,7 @@ impl Strongroom {
         Ok(RecordReader::new(self.operations.take_record(id.as_ref(), key)?))
     }
 
-    /// Whether a record that has not expired has this id. Without a clock, a record that expires counts as one.
+    /// Whether there is an unexpired record under this id. Without a clock, a record that expires counts as one.
     /// During a rotation of the index key, this moves the record ([`begin_rotation`](Self::begin_rotation)).
     ///
     /// # Errors
@@ -412,8 +412,11 @@ impl Strongroom {
         self.operations.stats()?.wait()
     }
 
-    /// Closes the store for all users of the handle; every later call is [`Error::Closed`]. Dropping the handle and all
+    /// Closes the store on each handle: every later read and write is [`Error::Closed`]. Dropping the handle and all
     /// its readers and writers also closes the store, but reports no error.
+    ///
+    /// A database waits for running writes, and at most 5 seconds for running reads. After longer ones, its file is
+    /// complete once the last of them has ended.
     ///
     /// # Errors
     ///

@@ -6,7 +6,7 @@ use std::fmt;
 use super::Strongroom;
 use crate::error::{Error, long_namespace};
 use crate::record::{is_id, is_namespace};
-use crate::storage::{self, Head, Locator, next_page};
+use crate::storage::{self, Head, Locator, check_lists, next_page};
 use crate::util::interrupt;
 
 /// Records of a page of the list.
@@ -68,7 +68,8 @@ impl Strongroom {
     ///
     /// [`Error::InvalidId`] and [`Error::InvalidArgument`] if an id or a namespace is invalid;
     /// [`Error::IndexKeyMismatch`] if a record belongs to an index key that this handle does not have, during a rotation;
-    /// [`Error::Unsupported`] on an encryption server, and those of the storage.
+    /// [`Error::Corrupt`] if damage hides records; [`Error::Unsupported`] on an encryption server, and those of the
+    /// storage.
     pub fn retention<N: AsRef<[u8]>, I: AsRef<[u8]>>(
         &self,
         known: impl IntoIterator<Item = (N, I)>,
@@ -107,7 +108,7 @@ impl Strongroom {
                     found.kept += 1;
                 } else {
                     found.others += 1;
-                    found.other_bytes += entry.info.len;
+                    found.other_bytes = found.other_bytes.saturating_add(entry.info.len);
                     found.list.push((entry.locator, entry.info.head));
                 }
             }
@@ -116,6 +117,7 @@ impl Strongroom {
                 None => break,
             }
         }
+        check_lists(&**storage)?; // the others that damage hides would stay
         found.missing = ids.saturating_sub(found.kept);
         Ok(found)
     }

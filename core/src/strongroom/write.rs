@@ -64,8 +64,8 @@ impl Strongroom {
         self.begin_replace(id.as_ref(), old, data.as_ref(), options)?.wait()
     }
 
-    /// Seals the data of the record that `old` opens under a new key, and returns it, in constant memory and without a
-    /// copy of the data on disk. The expiry time remains. Afterwards, `old` opens nothing.
+    /// Re-encrypts the data of the record that `old` opens, in constant memory and without a copy of the data on disk,
+    /// and returns its new key. The expiry time remains. Afterwards, `old` opens nothing.
     ///
     /// # Errors
     ///

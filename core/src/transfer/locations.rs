@@ -5,13 +5,16 @@ use super::new_database;
 use super::{Copied, CopyOptions, copy_storage, prepare, same_store};
 use crate::error::Error;
 use crate::location::Location;
+#[cfg(all(feature = "sqlite", unix))]
+use crate::storage::SqliteStorage;
 
 /// Copies a store from one place to another, as [`copy_storage`] does: from a database to a backup, from a backup back,
 /// to a storage service, a PostgreSQL database or a bucket, or from one.
 ///
 /// The destination's database is created if it is missing, but not its index key's file: the destination opens with the
-/// index key of the source. The first copy of a database to a new one first copies its pages, to a file beside it that
-/// gets its name once it is complete and checked: if it is interrupted, it begins again.
+/// index key of the source. The first copy of a database to a new one first copies its pages, to a file
+/// `.strongroom-unfinished-copy-<name>` beside it, which gets its name once it is complete and checked. If it is
+/// interrupted, it begins again; and if it is killed, the next copy overwrites that file.
 ///
 /// ```
 /// use strongroom::transfer::{CopyOptions, copy};
@@ -33,7 +36,8 @@ use crate::location::Location;
 /// # Errors
 ///
 /// Those of [`copy_storage`]; [`Error::InvalidArgument`] if there is no database at the source, if the destination is
-/// missing or empty beside its log, or if a place is in memory; and those of opening the storages.
+/// missing or empty beside its log, or if a place is in memory or has a name that begins with
+/// `.strongroom-unfinished-`; and those of opening the storages.
 pub fn copy(
     from: &Location,
     to: &Location,
@@ -44,6 +48,7 @@ pub fn copy(
         let text = "a copy needs a path or a URL: a store in memory ends with its handle";
         return Err(Error::InvalidArgument(text.into()));
     }
+    options.checked_workers()?;
     let source = from.open_existing_storage()?;
     prepare::source(&*source)?; // before a database is created
     if from.is_same(to) {
@@ -52,9 +57,11 @@ pub fn copy(
     #[cfg(all(feature = "sqlite", unix))]
     if let (Location::Database(from), Location::Database(to)) = (from, to)
         && to.symlink_metadata().is_err()
-        && let Some(copied) = new_database::copy(from, to, options, progress)?
     {
-        return Ok(copied);
+        SqliteStorage::check_new_path(to)?; // before the work
+        if let Some(copied) = new_database::copy(from, to, options, progress)? {
+            return Ok(copied);
+        }
     }
     let destination = to.open_storage()?;
     let copied = copy_storage(&source, &destination, options, progress);

@@ -68,6 +68,15 @@ impl CopyOptions {
         self.workers = Some(workers);
         self
     }
+
+    fn checked_workers(self) -> Result<usize, Error> {
+        let workers = self.workers.unwrap_or(WORKERS);
+        if (1..=MAX_WORKERS).contains(&workers) {
+            Ok(workers)
+        } else {
+            Err(Error::InvalidArgument("a copy has 1 to 64 workers".into()))
+        }
+    }
 }
 
 /// The result of a copy, or its progress.
@@ -137,9 +146,10 @@ impl Copied {
 /// # Errors
 ///
 /// [`Error::InvalidArgument`] if the source has no store, if the destination has the records of another store or a later
-/// index key, or if both are the same; [`Error::Corrupt`] if the source's settings are damaged; [`Error::Conflict`] if
-/// others change a record at the destination all the time; [`Error::StorageFull`], [`Error::Busy`] after an interrupt,
-/// and those of both storages. Records that were copied before stay, and a repeated copy continues.
+/// index key, or if both are the same; [`Error::Corrupt`] if the source's settings are damaged; [`Error::Storage`] if
+/// the destination is damaged; [`Error::Conflict`] if others change a record there all the time;
+/// [`Error::StorageFull`], [`Error::Busy`] after an interrupt, and those of both storages. Records that were copied
+/// before stay, and a repeated copy continues.
 pub fn copy_storage(
     from: &Arc<dyn Storage>,
     to: &Arc<dyn Storage>,
@@ -163,14 +173,13 @@ fn copy_with(
     mode: Mode,
     progress: &mut dyn FnMut(&Copied),
 ) -> Result<Copied, Error> {
-    let workers = options.workers.unwrap_or(WORKERS);
-    if !(1..=MAX_WORKERS).contains(&workers) {
-        return Err(Error::InvalidArgument("a copy has 1 to 64 workers".into()));
-    }
+    let workers = options.checked_workers()?;
     if std::ptr::addr_eq(Arc::as_ptr(from), Arc::as_ptr(to)) {
         return Err(same_store());
     }
     let mut settings = prepare::source(&**from)?;
+    // A record that its lists lack would get a second version there.
+    check_lists(&**to).map_err(|error| at_destination(error.into()))?;
     let mut next = Pass { workers, delete: false, mode };
     let (mut copied, mut unchanged) = (Copied::default(), None);
     for _ in 0..ATTEMPTS {

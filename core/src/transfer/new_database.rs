@@ -1,6 +1,7 @@
 //! The first copy of a database to a new one. It begins with a copy of all pages, at the speed of the disks. Then both
 //! are compared as in any other copy, and each record of the new database is checked by its checksum.
 
+use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -10,8 +11,11 @@ use super::check::{check_interrupt, damaged_records};
 use super::{Copied, CopyOptions, Mode, copy_with};
 use crate::error::Error;
 use crate::storage::{Durability, SqliteStorage, Storage};
-use crate::util::files::{check_single_name, database_files, is_no_room, sync_folder_of, with_suffix, without_links};
+use crate::util::files::{
+    check_single_name, database_files, folder_of, is_no_room, sync_folder_of, with_suffix, without_links,
+};
 use crate::util::locked_file::LockedFile;
+use crate::util::private_file::UNFINISHED;
 
 /// Makes the new database `to` from that at `from`. `None` if the records must be copied one by one: pages are damaged, or
 /// another process has made `to`.
@@ -21,7 +25,6 @@ pub(super) fn copy(
     options: CopyOptions,
     progress: &mut dyn FnMut(&Copied),
 ) -> Result<Option<Copied>, Error> {
-    SqliteStorage::refuse_leftovers(to)?; // before the work
     let source = Arc::new(SqliteStorage::open_as_permitted(from, Durability::Full)?);
     let unfinished = match Unfinished::create(to) {
         Err(Error::Storage(_)) => return Ok(None), // the storage gives the reason
@@ -35,7 +38,7 @@ pub(super) fn copy(
     let source: Arc<dyn Storage> = source;
     let copied = pages.map_err(Error::from).and_then(|()| {
         unfinished.file.sync_all().map_err(of_file)?;
-        let new: Arc<dyn Storage> = Arc::new(SqliteStorage::open_existing(&unfinished.path, Durability::Full)?);
+        let new: Arc<dyn Storage> = Arc::new(SqliteStorage::open_unfinished(&unfinished.path, Durability::Full)?);
         remove_claims(&*new)?;
         // The comparison then finds them missing, and copies those that the source can still read.
         for damaged in damaged_records(&*new, true)? {
@@ -80,9 +83,12 @@ struct Unfinished {
 }
 
 impl Unfinished {
-    /// Begins with an empty file.
+    /// Begins with an empty file: overwrites the rest of a killed copy.
     fn create(to: &Path) -> Result<Self, Error> {
-        let path = with_suffix(to, ".unfinished");
+        // No store of a user has such a name.
+        let mut name = OsString::from(format!("{UNFINISHED}copy-"));
+        name.push(to.file_name().unwrap_or_default());
+        let path = folder_of(to).join(name);
         let mut options = without_links();
         let file =
             options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(of_file)?;
@@ -110,7 +116,7 @@ impl Unfinished {
             return Err(Error::Storage("the new database is not whole without its log: copy again".into()));
         }
         self.remove_companions().map_err(of_file)?;
-        SqliteStorage::refuse_leftovers(to)?;
+        SqliteStorage::check_new_path(to)?;
         match rename_new(&self.path, to) {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(false),
             renamed => renamed.map_err(of_file)?,

@@ -65,7 +65,7 @@ impl RangeCopy {
                     }
                     if same.is_some_and(|same| same.info == source.info) {
                         unchanged += 1;
-                        unchanged_bytes += source.info.len;
+                        unchanged_bytes = source.info.len.saturating_add(unchanged_bytes);
                     } else if source.info.len > SHORT {
                         self.copy_one(&source.locator, report)?;
                     } else {
@@ -112,7 +112,7 @@ impl RangeCopy {
         match self.to.delete(&extra.locator, Some(&extra.info.head)) {
             Ok(deleted) => report(&mut |state| state.copied.deleted += u64::from(deleted)),
             Err(storage::Error::Conflict) => {} // it was replaced concurrently
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(at_destination(error.into())),
         }
         Ok(())
     }
@@ -127,7 +127,7 @@ impl RangeCopy {
         let items: Vec<_> = batch.items.into_iter().filter(|item| !damaged.contains(&item.locator)).collect();
         report(&mut |state| state.copied.damaged.extend(&damaged));
         let locators: Vec<_> = items.iter().map(|item| item.locator).collect();
-        let records = match self.from.get_many(&locators, 2 * BATCH_BYTES) {
+        let records = match storage::get_many(&*self.from, &locators, 2 * BATCH_BYTES) {
             Ok(records) => records,
             Err(storage::Error::Corrupt | storage::Error::TooLarge | storage::Error::Unsupported(_)) => {
                 return locators.iter().try_for_each(|locator| self.copy_one(locator, report));
@@ -164,7 +164,7 @@ impl RangeCopy {
     /// Compares what was written with what the destination returns. Records that are changed concurrently go to `again`.
     fn compare(&self, written: &[(Locator, &[u8])], again: &mut Vec<Locator>, report: Report<'_>) -> Result<(), Error> {
         let locators: Vec<_> = written.iter().map(|(locator, _)| *locator).collect();
-        let found = match self.to.get_many(&locators, 2 * BATCH_BYTES) {
+        let found = match storage::get_many(&*self.to, &locators, 2 * BATCH_BYTES) {
             Err(storage::Error::TooLarge) => {
                 again.extend(locators);
                 return Ok(());

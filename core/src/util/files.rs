@@ -51,6 +51,13 @@ pub fn database_files(database: &Path) -> [PathBuf; 5] {
     ["", "-wal", "-shm", "-journal", ".uploads"].map(|suffix| with_suffix(database, suffix))
 }
 
+/// The default file of the index key of a database: `<database>.index-key`.
+#[cfg(feature = "sqlite")]
+#[must_use]
+pub fn index_key_file(database: &Path) -> PathBuf {
+    with_suffix(database, ".index-key")
+}
+
 /// Whether both paths lead to the same file, under any name.
 pub(crate) fn is_same_file(one: &Path, other: &Path) -> bool {
     #[cfg(unix)]

@@ -15,7 +15,7 @@ use crate::util::locked_file::LockedFile;
 use crate::util::random;
 
 /// The start of the temporary names of the library and the program.
-const UNFINISHED: &str = ".strongroom-unfinished-";
+pub(crate) const UNFINISHED: &str = ".strongroom-unfinished-";
 /// The temporary names here: this prefix and 16 hex digits. The program's have no further `-`.
 const TEMPORARY: &str = ".strongroom-unfinished-file-";
 

@@ -11,6 +11,10 @@ use rand::rngs::SysRng;
 pub struct RandomError(#[source] rand::rngs::SysError);
 
 /// Fills `bytes` with random bytes.
-pub(crate) fn fill(bytes: &mut [u8]) -> Result<(), RandomError> {
+///
+/// # Errors
+///
+/// The operating system provides none.
+pub fn fill(bytes: &mut [u8]) -> Result<(), RandomError> {
     SysRng.try_fill_bytes(bytes).map_err(RandomError)
 }

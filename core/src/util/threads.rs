@@ -21,10 +21,11 @@ pub(crate) fn are_callers_small() -> bool {
 }
 
 /// Starts a thread with this name.
-pub(crate) fn spawn<T: Send + 'static>(
-    name: &str,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> io::Result<JoinHandle<T>> {
+///
+/// # Errors
+///
+/// The system's, such as for lack of memory.
+pub fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> io::Result<JoinHandle<T>> {
     let _blocked = BlockedSignals::new();
     thread::Builder::new().name(name.into()).spawn(work)
 }

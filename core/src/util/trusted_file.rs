@@ -75,19 +75,31 @@ pub(crate) fn read_checked(
     Ok(bytes)
 }
 
-/// The most bytes of a file with certificates, revocation lists or a private key.
-#[cfg(any(feature = "postgres", feature = "remote"))]
-const MAX_PEM_LEN: usize = 16 << 20;
+/// The most bytes of other files.
+const MAX_LEN: u64 = 16 << 20;
+
+/// The content of an open file of at most 16 MiB.
+///
+/// # Errors
+///
+/// [`ErrorKind::FileTooLarge`], because the end of a longer one would be missing; those of the operating system.
+pub fn read_all(file: &File) -> io::Result<Zeroizing<Vec<u8>>> {
+    // Full capacity from the start: growth would leave a copy in memory.
+    let len = file.metadata()?.len().min(MAX_LEN) + 1;
+    let mut content = Zeroizing::new(Vec::with_capacity(usize::try_from(len).unwrap_or_default()));
+    file.take(MAX_LEN + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > MAX_LEN {
+        return Err(io::Error::new(ErrorKind::FileTooLarge, "it has more than 16 MiB"));
+    }
+    Ok(content)
+}
 
 /// Reads a file in PEM.
 #[cfg(any(feature = "postgres", feature = "remote"))]
 pub(crate) fn read_pem(what: &str, path: &Path, readers: Readers) -> io::Result<Zeroizing<Vec<u8>>> {
     let file = File::open(path)?;
     check_file(what, path, &file, readers)?;
-    let len = file.metadata()?.len().min(MAX_PEM_LEN as u64) + 1;
-    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(len).unwrap_or_default()));
-    file.take(MAX_PEM_LEN as u64).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    read_all(&file)
 }
 
 /// Rejects a file that other users may change, replace or read, as ssh does for its keys. Its owner may also be the owner

@@ -3,6 +3,7 @@
 #![cfg(unix)]
 
 use crate::support;
+mod closing;
 mod deleted;
 mod full;
 mod index_key;

@@ -42,6 +42,34 @@ fn only_a_regular_file_is_opened() {
     open(&path).unwrap();
 }
 
+/// The names of the files beside the store would be in a folder with the store's name.
+#[test]
+fn a_separator_behind_the_name_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.db");
+    for is_there in [false, true] {
+        if is_there {
+            let _ = store_with_a_record(&path);
+        }
+        let before = listing(folder.path());
+        for end in ["/", "//", "/.", "/./", "/.//.", "/./."] {
+            let path = beside(&path, end);
+            let says = "must end in the name of a file";
+            assert_error(open(&path), "InvalidArgument", says);
+            assert_error(open_to_read(&path), "InvalidArgument", says);
+            assert_error(Strongroom::open(&path), "InvalidArgument", says);
+            let builder = Strongroom::builder().path(&path).index_key(support::index_key());
+            assert_error(builder.allow_read_only().open(), "InvalidArgument", says);
+        }
+        assert_eq!(listing(folder.path()), before);
+    }
+    for path in ["records.db", "./records.db", ".//records.db", "a/../records.db"] {
+        fs::create_dir_all(folder.path().join("a")).unwrap();
+        open(&folder.path().join(path)).unwrap();
+    }
+    assert_error(open(&beside(folder.path(), "/")), "InvalidArgument", "is a folder");
+}
+
 /// The log has the database's name, so a second name would have another log.
 #[test]
 fn a_hard_linked_database_opens_read_only() {

@@ -20,6 +20,7 @@ pub(crate) struct Intercepted {
     before_get_many: Mutex<Option<(usize, Event)>>,
     served: Mutex<Option<Vec<u8>>>,
     most_of_many: u64,
+    loses_outcomes: bool,
     lists_from_the_start: bool,
     all_are_long: bool,
     has_no_parts: bool,
@@ -33,7 +34,7 @@ impl Intercepted {
         let (before_put, before_upload) = (Mutex::default(), Mutex::default());
         let (after_long, before_get_many, served) = (Mutex::default(), Mutex::default(), Mutex::default());
         let (all_are_long, has_no_parts, uploads_fail_at) = (false, false, None);
-        let (lists_from_the_start, bytes_read) = (false, AtomicUsize::new(0));
+        let (loses_outcomes, lists_from_the_start, bytes_read) = (false, false, AtomicUsize::new(0));
         Self {
             inner,
             before_put,
@@ -42,6 +43,7 @@ impl Intercepted {
             before_get_many,
             served,
             most_of_many: u64::MAX,
+            loses_outcomes,
             lists_from_the_start,
             all_are_long,
             has_no_parts,
@@ -73,6 +75,11 @@ impl Intercepted {
     /// Runs `event` once, before the `get_many` after the first `n`.
     pub(crate) fn before_get_many(inner: Arc<dyn Storage>, n: usize, event: impl FnOnce() + Send + 'static) -> Self {
         Self { before_get_many: Mutex::new(Some((n, Box::new(event)))), ..Self::hostile(inner) }
+    }
+
+    /// Leaves out the last record of each `get_many`.
+    pub(crate) fn losing_outcomes(inner: Arc<dyn Storage>) -> Self {
+        Self { loses_outcomes: true, ..Self::hostile(inner) }
     }
 
     /// Ignores where a list or a search begins, so that each page is the first.
@@ -161,7 +168,10 @@ impl Storage for Intercepted {
             Some((0, event)) => event(),
             event => *self.before_get_many.lock().unwrap() = event.map(|(n, event)| (n - 1, event)),
         }
-        let found = self.inner.get_many(locators, max_len.min(self.most_of_many))?;
+        let mut found = self.inner.get_many(locators, max_len.min(self.most_of_many))?;
+        if self.loses_outcomes {
+            found.pop();
+        }
         self.bytes_read.fetch_add(found.iter().flatten().map(Vec::len).sum(), Ordering::Relaxed);
         Ok(found)
     }

@@ -30,6 +30,25 @@ pub(crate) use pattern::pattern;
 use strongroom::storage::{MemoryStorage, Storage};
 use strongroom::{IndexKey, RecordKey, Strongroom};
 
+/// Sets the number of entries in the only page of the index by which a database lists its `records` records to `left`:
+/// SQLite reads it without an error, and passes the others over.
+#[cfg(feature = "sqlite")]
+pub(crate) fn hide_records(path: &std::path::Path, records: u8, left: u8) {
+    let page = root_of_index(path);
+    let mut file = std::fs::read(path).unwrap();
+    assert_eq!(file[page + 3..page + 5], [0, records]);
+    file[page + 4] = left;
+    std::fs::write(path, file).unwrap();
+}
+
+/// The position of the root page of that index.
+#[cfg(feature = "sqlite")]
+pub(crate) fn root_of_index(path: &std::path::Path) -> usize {
+    let sql = "SELECT rootpage FROM sqlite_schema WHERE name = 'record_prefix'";
+    let root: u32 = rusqlite::Connection::open(path).unwrap().query_row(sql, (), |row| row.get(0)).unwrap();
+    (root as usize - 1) * 8192
+}
+
 /// Lengths of data around every limit of the format.
 pub(crate) const SIZES: [usize; 10] = [0, 1, 15, 16, 17, 16_383, 16_384, 16_385, 32_768, 40_000];
 

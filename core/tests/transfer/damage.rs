@@ -1,6 +1,7 @@
 //! Copies of damaged stores, and to a destination that damages.
 
 use super::*;
+use crate::support::root_of_index;
 
 /// Damages a database while it is closed, and opens it again.
 pub(super) fn damage(folder: &Path, name: &str, storage: Shared, sql: &str, locator: &Locator) -> Shared {
@@ -124,9 +125,7 @@ fn records_that_a_damaged_index_hides_are_neither_deleted_nor_forgotten() {
         let all = contents(&from);
         from.close().unwrap();
         drop(from);
-        let sql = "SELECT rootpage FROM sqlite_schema WHERE name = 'record_prefix'";
-        let root: u32 = Connection::open(&path).unwrap().query_row(sql, (), |row| row.get(0)).unwrap();
-        let page = (root as usize - 1) * 8192;
+        let page = root_of_index(&path);
         let whole = fs::read(&path).unwrap();
         let mut incomplete = 0;
         for bit in bits.step_by(5) {
@@ -144,6 +143,56 @@ fn records_that_a_damaged_index_hides_are_neither_deleted_nor_forgotten() {
             }
         }
         assert!(incomplete >= 5, "{incomplete}");
+    }
+}
+
+/// The versions of all rows of a closed database, in the order of their locators.
+fn rows(path: &Path) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let connection = Connection::open(path).unwrap();
+    let sql = "SELECT locator, head FROM record NOT INDEXED ORDER BY locator";
+    let mut statement = connection.prepare(sql).unwrap();
+    let rows = statement.query_map((), |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    rows.collect::<Result<_, _>>().unwrap()
+}
+
+/// The same at the destination, where new versions of such records would become second rows, and removed ones stay.
+#[test]
+fn records_that_a_damaged_index_hides_at_the_destination_are_not_written_again() {
+    for (records, bits) in [(6, 4..160), (1000, 24..96)] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("to.db");
+        let (from, to) = (memory(), database(folder.path(), "to.db"));
+        let source = open(&from);
+        (0..records).for_each(|n: u32| store(&source, n.to_le_bytes(), 100));
+        assert!(run(&from, &to, false).unwrap().is_complete());
+        to.close().unwrap();
+        drop(to);
+        source.erase(0_u32.to_le_bytes()).unwrap();
+        (1..records).for_each(|n: u32| drop(source.replace(n.to_le_bytes(), &key(), pattern(200)).unwrap()));
+        let (page, whole, before) = (root_of_index(&path), fs::read(&path).unwrap(), rows(&path));
+        let version = |(locator, record): (Locator, Vec<u8>)| (locator.as_bytes().to_vec(), record[..68].to_vec());
+        let after: Vec<_> = contents(&from).into_iter().map(version).collect();
+        let mut refused = 0;
+        for bit in bits.step_by(5) {
+            let mut bytes = whole.clone();
+            bytes[page + bit / 8] ^= 1 << (bit % 8);
+            fs::write(&path, bytes).unwrap();
+            let to = database(folder.path(), "to.db");
+            let copied = run(&from, &to, true);
+            to.close().unwrap();
+            drop(to);
+            let (found, what) = (rows(&path), format!("{records} records, bit {bit}: {copied:?}"));
+            match copied {
+                Ok(copied) => assert!(copied.is_complete() && found == after, "{what}"),
+                Err(error) => {
+                    assert!(error.full_message().contains("the destination is damaged"), "{what}");
+                    // A page may be readable, and refuse only a change.
+                    assert!(found.is_sorted_by(|(one, _), (next, _)| one < next), "{what}");
+                    refused += u32::from(found == before);
+                }
+            }
+        }
+        assert!(refused >= 5, "{refused}");
     }
 }
 
@@ -184,4 +233,16 @@ fn what_the_destination_returns_is_compared() {
         let outcome = run(&from, &to, false);
         assert_eq!(outcome.map_or_else(|error| error.name(), |_| "a success"), name);
     }
+}
+
+#[test]
+fn a_storage_that_loses_outcomes_fails_the_copy() {
+    let source: Shared = Arc::new(MemoryStorage::new());
+    (0..3).for_each(|n| store(&open(&source), format!("{n}"), 100));
+    let losing: Shared = Arc::new(Intercepted::losing_outcomes(Arc::clone(&source)));
+    let copied = run(&losing, &memory(), false);
+    assert!(matches!(copied, Err(Error::Storage(_))), "{copied:?}");
+    let losing: Shared = Arc::new(Intercepted::losing_outcomes(memory()));
+    let copied = run(&source, &losing, false);
+    assert!(matches!(copied, Err(Error::Storage(_))), "{copied:?}");
 }

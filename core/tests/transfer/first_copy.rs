@@ -2,6 +2,10 @@
 
 use super::damage::damage;
 use super::*;
+use crate::support::hide_records;
+
+/// The name of `to.db` until it is complete.
+const UNFINISHED: &str = ".strongroom-unfinished-copy-to.db";
 
 /// Copies between paths. The first copy to a new one begins with the database's pages.
 fn run_paths(from: &Path, to: &Path) -> Result<Copied, Error> {
@@ -12,7 +16,7 @@ fn run_paths(from: &Path, to: &Path) -> Result<Copied, Error> {
 #[test]
 fn the_first_copy_of_a_database_leaves_out_claims_damage_and_remains() {
     let folder = tempfile::tempdir().unwrap();
-    let [path, to, unfinished] = ["from.db", "to.db", "to.db.unfinished"].map(|name| folder.path().join(name));
+    let [path, to, unfinished] = ["from.db", "to.db", UNFINISHED].map(|name| folder.path().join(name));
     let from = database(folder.path(), "from.db");
     let source = open(&from);
     let items: Vec<_> = (0..500_u32).map(|n| (n.to_le_bytes(), pattern(300))).collect();
@@ -23,7 +27,7 @@ fn the_first_copy_of_a_database_leaves_out_claims_damage_and_remains() {
     from.put(&claim(), &pattern(100), PutMode::Create).unwrap();
     // The rest of a killed copy.
     fs::write(&unfinished, "half").unwrap();
-    fs::write(folder.path().join("to.db.unfinished-wal"), "half").unwrap();
+    fs::write(folder.path().join(format!("{UNFINISHED}-wal")), "half").unwrap();
 
     let copied = run_paths(&path, &to).unwrap();
     assert_eq!((copied.records, copied.unchanged, copied.is_complete()), (501, 0, true));
@@ -75,6 +79,24 @@ fn the_first_copy_of_a_database_with_a_damaged_page_has_the_rest() {
     assert_eq!(run_paths(&path, &to).unwrap().unchanged, copied.records);
 }
 
+/// A copy of the pages would have the same index.
+#[test]
+fn the_first_copy_of_a_database_with_a_damaged_index_is_a_whole_database() {
+    let folder = tempfile::tempdir().unwrap();
+    let [path, to] = ["from.db", "to.db"].map(|name| folder.path().join(name));
+    let from = database(folder.path(), "from.db");
+    (0..6_u32).for_each(|n| store(&open(&from), n.to_le_bytes(), 100));
+    from.close().unwrap();
+    hide_records(&path, 6, 2);
+    for expected in [(2, 0), (0, 2)] {
+        let copied = run_paths(&path, &to).unwrap();
+        assert_eq!((copied.records, copied.unchanged, copied.is_complete()), (expected.0, expected.1, false));
+        let sql = "PRAGMA integrity_check";
+        let found: String = Connection::open(&to).unwrap().query_row(sql, (), |row| row.get(0)).unwrap();
+        assert_eq!(found, "ok");
+    }
+}
+
 #[test]
 fn a_first_copy_can_be_interrupted_and_repeated() {
     let folder = tempfile::tempdir().unwrap();
@@ -92,7 +114,7 @@ fn a_first_copy_can_be_interrupted_and_repeated() {
         },
     );
     assert!(matches!(interrupted, Err(Error::Busy)), "{interrupted:?}");
-    assert!(!to.exists() && !folder.path().join("to.db.unfinished").exists());
+    assert!(!to.exists() && !folder.path().join(UNFINISHED).exists());
     assert_eq!(run_paths(&path, &to).unwrap().records, 1);
 }
 
@@ -118,7 +140,7 @@ fn no_database_is_made_beside_the_log_of_an_earlier_one() {
         let [source, destination] = [&from, &to].map(|path| Location::parse(path).unwrap());
         let copied = copy(&source, &destination, CopyOptions::new(), &mut |_| fs::write(&leftover, &log).unwrap());
         assert_refused(copied, "belongs to a database that is missing");
-        assert!(!to.exists() && !folder.path().join("to.db.unfinished").exists());
+        assert!(!to.exists() && !folder.path().join(UNFINISHED).exists());
         fs::remove_file(&leftover).unwrap();
     }
     assert_eq!(run_paths(&from, &to).unwrap().records, 1);
@@ -163,4 +185,61 @@ fn a_log_beside_an_empty_file_is_kept() {
     fs::write(&log_of_to, "").unwrap();
     fs::write(&journal, "pages").unwrap();
     assert_eq!(run_paths(&from, &to).unwrap().records, 1);
+}
+
+/// The next copy overwrites the rest of a killed one, but no file of a user.
+#[test]
+fn a_first_copy_overwrites_no_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let [from, to, salvaged, rest] =
+        ["from.db", "to.db", "to.db.unfinished", UNFINISHED].map(|name| folder.path().join(name));
+    let opened = Strongroom::open(&from).unwrap();
+    store(&opened, "id", 1000);
+    opened.close().unwrap();
+    fs::rename(&from, &rest).unwrap();
+    let before = fs::read(&rest).unwrap();
+    let [of_rest, of_to] = [&rest, &to].map(|path| Location::parse(path).unwrap());
+    let uses: [&dyn Fn() -> Result<(), Error>; 8] = [
+        &|| run_paths(&rest, &to).map(drop),
+        &|| run_paths(&rest, &from).map(drop),
+        &|| Strongroom::open(&rest).map(drop),
+        &|| Strongroom::builder().path(&rest).allow_read_only().open().map(drop),
+        &|| Ok(SqliteStorage::open(&rest, Durability::Full).map(drop)?),
+        &|| Ok(SqliteStorage::open_existing(&rest, Durability::Full).map(drop)?),
+        &|| Ok(SqliteStorage::open_read_only(&rest).map(drop)?),
+        &|| copy_storage(&of_rest.open_storage()?, &of_to.open_storage()?, CopyOptions::new(), &mut |_| ()).map(drop),
+    ];
+    for use_it in uses {
+        assert_refused(use_it(), "is that of an unfinished file");
+        assert!(fs::read(&rest).unwrap() == before && !to.exists() && !from.exists());
+    }
+    fs::rename(&rest, &salvaged).unwrap();
+    assert_eq!(run_paths(&salvaged, &to).unwrap().records, 1);
+    assert!(fs::read(&salvaged).unwrap() == before);
+}
+
+#[test]
+fn invalid_arguments_are_refused_before_the_copy() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = folder.path().join("from.db");
+    let opened = Strongroom::open(&from).unwrap();
+    store(&opened, "long", 3_000_000);
+    let refused = |to: &str, options| {
+        let names = || fs::read_dir(folder.path()).unwrap().count();
+        let before = names();
+        let [source, destination] = [&from, &folder.path().join(to)].map(|path| Location::parse(path).unwrap());
+        let copied = copy(&source, &destination, options, &mut |_| panic!("the copy has begun"));
+        assert_eq!(names(), before);
+        copied
+    };
+    for workers in [0, 65, usize::MAX] {
+        assert_refused(refused("to.db", CopyOptions::new().workers(workers)), "1 to 64 workers");
+    }
+    for to in ["to.db/", "to.db//", "to.db/.", "to.db/./"] {
+        assert_refused(refused(to, CopyOptions::new()), "must end in the name of a file");
+        assert_refused(refused(&format!("from.db{}", &to[5..]), CopyOptions::new()), "must end in the name of a file");
+    }
+    assert_refused(refused(UNFINISHED, CopyOptions::new()), "is that of an unfinished file");
+    let missing = refused("none/to.db", CopyOptions::new());
+    assert!(matches!(missing, Err(Error::Storage(_))), "{missing:?}");
 }

@@ -19,6 +19,7 @@ use strongroom::transfer::{Copied, CopyOptions, copy, copy_storage};
 use strongroom::{Error, Location, RecordKey, Strongroom, WriteOptions};
 
 use crate::support::hooked::{Shared, hooked};
+use crate::support::intercept::Intercepted;
 use crate::support::wait::{DEADLINE, Join, wait_for};
 use crate::support::{SIZES, index_key, pattern, record_key};
 

@@ -22,7 +22,7 @@ use self::pages::{PAGE, Use, uses};
 use crate::support::hooked::hooked;
 use crate::support::rounds::rounds;
 use crate::support::wait::{DEADLINE, Join, StopOnDrop};
-use crate::support::{index_key, pattern};
+use crate::support::{hide_records, index_key, pattern};
 
 /// The outcome of damage to a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -238,10 +238,10 @@ fn damage_has_a_place_and_a_kind() {
     sample.change("DELETE FROM settings");
     let storage = sample.damaged();
     assert_eq!(search(&*storage).unwrap().1, [Damage::new(None, "settings", Missing)]);
-    repair(&storage, &sample.copy()).unwrap();
+    let _ = repair(&storage, &sample.copy()).unwrap();
     sample.change("UPDATE settings SET document = x'00'");
     assert_eq!(search(&*storage).unwrap().1, [Damage::new(None, "settings", Malformed)]);
-    repair(&storage, &sample.copy()).unwrap();
+    let _ = repair(&storage, &sample.copy()).unwrap();
     assert!(search(&*storage).unwrap().0.is_clean());
 }
 
@@ -359,7 +359,7 @@ fn all_segments_without_a_record_are_removed() {
     ));
     let storage = sample.damaged();
     assert!(search(&*storage).unwrap().0.damaged >= 100);
-    repair(&storage, &sample.copy()).unwrap();
+    let _ = repair(&storage, &sample.copy()).unwrap();
     assert!(search(&*storage).unwrap().0.is_clean());
 }
 
@@ -399,6 +399,42 @@ fn what_is_lost_is_reported() {
     assert_eq!(report.records + repaired.lost.len() as u64, 1507);
 }
 
+/// A damaged index hides records, whose ids are stored again. Only the later versions are reachable then, and stay.
+#[test]
+fn of_two_rows_of_a_record_the_later_one_stays() {
+    let ids = ["a", "b", "c", "d", "e", "f"];
+    for (len, is_index_whole) in [(100, false), (100, true), (600_000, false), (600_000, true)] {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, backup] = ["records.db", "backup.db"].map(|name| folder.path().join(name));
+        let store = open(&path).unwrap();
+        ids.iter().for_each(|id| drop(store.store(id, pattern(len)).unwrap()));
+        store.close().unwrap();
+        fs::copy(&path, &backup).unwrap();
+        hide_records(&path, 6, 2);
+        let store = open(&path).unwrap();
+        let stored = ids.iter().filter_map(|id| Some((id, store.store(id, pattern(len + 1)).ok()?)));
+        let stored: Vec<_> = stored.collect();
+        assert_eq!(stored.len(), 4);
+        store.close().unwrap();
+        if is_index_whole {
+            Connection::open(&path).unwrap().execute_batch("REINDEX").unwrap();
+        }
+
+        let storage: Arc<dyn Storage> = Arc::new(SqliteStorage::open_existing(&path, Durability::Relaxed).unwrap());
+        let (_, found) = search(&*storage).unwrap();
+        let expected = Damage::new(None, "table record", DamageKind::Mismatch);
+        assert!(if is_index_whole { found == [expected] } else { !found.is_empty() }, "{found:?}");
+        let repaired = repair(&storage, &SqliteStorage::open_read_only(&backup).unwrap()).unwrap();
+        assert!(repaired.restored.is_empty() && repaired.lost.is_empty(), "{repaired:?}");
+        let (report, found) = search(&*storage).unwrap();
+        assert_eq!((report.records, found), (6, vec![]));
+        assert_eq!(storage.list(None, 10).unwrap().len(), 6);
+        storage.close().unwrap();
+        let store = open(&path).unwrap();
+        assert!(stored.iter().all(|(id, key)| store.retrieve(id, key).unwrap() == pattern(len + 1)));
+    }
+}
+
 /// The temporary folder of a rebuild has the records of the store.
 #[cfg(unix)]
 #[test]
@@ -424,7 +460,7 @@ fn only_the_owner_can_access_the_files_of_a_rebuild() {
         }
         Ok(())
     });
-    repair(&sample.damaged(), &*copy).unwrap();
+    let _ = repair(&sample.damaged(), &*copy).unwrap();
     let modes = modes.lock().unwrap();
     assert!(modes.len() >= 3, "{modes:?}");
     for (path, mode) in &*modes {
@@ -501,6 +537,12 @@ fn a_search_stops_goes_on_and_keeps_to_its_rate() {
     });
     let stopped = stopped.unwrap();
     assert_eq!((steps, stopped.records), (vec![1], 1), "the step ends within the second record");
+    let mut last = None;
+    let stopped_at_the_end = verify(&storage, &VerifyOptions::new().records_only(), |step| {
+        last = step.next.cloned();
+        if last.is_none() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    assert_eq!((last, stopped_at_the_end.unwrap().next), (None, None));
     let rest = VerifyOptions::new().start_at(stopped.next.unwrap());
     let rest = verify(&storage, &rest, |_| ControlFlow::Continue(())).unwrap();
     assert_eq!(stopped.records + rest.records, all.records);

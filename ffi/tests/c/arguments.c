@@ -93,6 +93,7 @@ static void stores(void) {
     REFUSED(strongroom_verify_path("records.db", NULL, &search, NULL, NULL, &report, &error));
     REFUSED(strongroom_verify_path("records.db", NULL, NULL, NULL, NULL, NULL, &error));
     REFUSED(strongroom_verify_path("missing.db", NULL, NULL, NULL, NULL, &report, &error));
+    REFUSED(strongroom_verify_path(":memory:", NULL, NULL, NULL, NULL, &report, &error));
     CHECK(report.records == 7);
     REFUSED(strongroom_repair_from(NULL, store, &purged, &purged, &error));
     REFUSED(strongroom_repair_from(store, NULL, &purged, &purged, &error));

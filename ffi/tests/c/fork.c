@@ -108,6 +108,53 @@ static void callbacks_are_not_called(void) {
     free(data);
 }
 
+// A store in memory: the parent does not see the child's writes, and its threads may hold locks for ever in the child.
+static void memory_is_not_used(void) {
+    strongroom_error error;
+    strongroom_record_key key;
+    strongroom_reader *reader = NULL;
+    strongroom *store = NULL;
+    bool found = false;
+    size_t len = 0;
+    uint8_t *data = pattern(LEN), *buffer = pattern(LEN);
+    CHECK_OK(strongroom_open(":memory:", NULL, &store, &error));
+    CHECK_OK(strongroom_store(store, "id", 2, data, LEN, &key, &error));
+    CHECK_OK(strongroom_open_record(store, "id", 2, &key, &reader, &error));
+    const pid_t pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        alarm(60);
+        strongroom_record_key other;
+        strongroom_buffer taken;
+        strongroom *own = NULL;
+        CHECK_STATUS(STRONGROOM_FORKED, strongroom_contains(store, "id", 2, &found, &error));
+        CHECK_STATUS(STRONGROOM_FORKED, strongroom_store(store, "other", 5, "data", 4, &other, &error));
+        CHECK_STATUS(STRONGROOM_FORKED, strongroom_retrieve(store, "id", 2, &key, &taken, &error));
+        CHECK_STATUS(STRONGROOM_FORKED, strongroom_take(store, "id", 2, &key, &taken, &error));
+        strongroom_status status = STRONGROOM_OK;
+        for (int i = 0; i < 3 && status == STRONGROOM_OK; i++) // the reader may hold the first part
+            status = strongroom_reader_read(reader, buffer, LEN / 2, &len, &error);
+        CHECK(status == STRONGROOM_FORKED);
+        strongroom_reader_free(reader);
+        CHECK_STATUS(STRONGROOM_FORKED, strongroom_close(store, &error));
+        CHECK_OK(strongroom_open(":memory:", NULL, &own, &error));
+        CHECK_OK(strongroom_store(own, "id", 2, "data", 4, &other, &error));
+        close_store(own);
+        execl("/bin/true", "true", (char *)NULL);
+        exit(1);
+    }
+    int status = 0;
+    CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+    CHECK_OK(strongroom_contains(store, "id", 2, &found, &error));
+    CHECK(found);
+    CHECK_OK(strongroom_reader_read(reader, buffer, LEN, &len, &error));
+    CHECK(len == LEN && memcmp(buffer, data, LEN) == 0);
+    strongroom_reader_free(reader);
+    close_store(store);
+    free(data);
+    free(buffer);
+}
+
 int main(void) {
     strongroom_error error;
     strongroom_record_key key, keys[FORKS];
@@ -188,6 +235,7 @@ int main(void) {
     CHECK(!there);
     close_store(store);
     callbacks_are_not_called();
+    memory_is_not_used();
     leave_folder();
     return 0;
 }

@@ -1,6 +1,7 @@
 // Storages of callbacks: the suite accepts a right one and rejects faulty ones; hostile callbacks are typed errors;
 // ownership, versions of the struct, missing callbacks.
 
+#include <signal.h>
 #include <stddef.h>
 
 #include "../../examples/table_storage.h"
@@ -41,6 +42,9 @@ static int make(void *context, const char *folder, strongroom_sink *sink) {
 
 static int count(void *context, const char *promise, const char *failure) {
     check *all = (check *)context;
+    sigset_t blocked;
+    CHECK(pthread_sigmask(SIG_BLOCK, NULL, &blocked) == 0); // of a thread of the library
+    CHECK(sigismember(&blocked, SIGINT) == 1 && sigismember(&blocked, SIGSEGV) == 0);
     all->promises++;
     if (failure != NULL) {
         all->broken++;

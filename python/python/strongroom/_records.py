@@ -6,6 +6,7 @@ import contextlib
 import errno
 import io
 import os
+from collections.abc import Awaitable, Coroutine
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -33,6 +34,12 @@ class SupportsRead(Protocol):
         ...
 
 
+def check_progress(progress: Callable[..., object] | None) -> None:
+    """Raise unless ``progress`` can be called, or is missing."""
+    if not (progress is None or callable(progress)):
+        raise TypeError("progress is not callable")
+
+
 def _is_open(file: io.IOBase) -> bool:
     """Return True, or raise if the file is closed."""
     if file.closed:
@@ -45,7 +52,7 @@ class RecordReader(io.BufferedIOBase):
     seekable, buffered, in constant memory.
 
     Every byte is authenticated before it is returned. In an altered record, the data before the alteration can be read;
-    the altered chunk raises :exc:`CorruptRecordError`. The file stays at the version that it opened: once that is
+    the altered chunk raises :exc:`CorruptError`. The file stays at the version that it opened: once that is
     replaced or removed, parts that were not fetched yet raise :exc:`ConflictError`; once it has expired, those that
     were not opened yet raise :exc:`ExpiredError`. A file that was read to its end was complete.
 
@@ -277,11 +284,14 @@ def _copy(
             source = stack.enter_context(io.FileIO(source))
         elif not hasattr(source, "read"):
             raise TypeError(f"a path or a binary file is needed, not '{type(source).__name__}'")
-        if not (progress is None or callable(progress)):
-            raise TypeError("progress is not callable")
+        check_progress(progress)
         writer = stack.enter_context(start())
         while True:
             piece = source.read(_PIECE)
+            if isinstance(piece, Awaitable):
+                if isinstance(piece, Coroutine):
+                    piece.close()  # otherwise it warns that nothing has awaited it
+                raise TypeError("read() returned an awaitable: use strongroom.aio, and declare read() with async def")
             if piece is None:
                 raise BlockingIOError(errno.EAGAIN, "the source is non-blocking, and had nothing to read")
             if writer.write(piece) == 0:

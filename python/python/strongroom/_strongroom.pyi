@@ -66,11 +66,10 @@ def open(
     :param index_key_file: The file with the index key instead. It is refused if another user, except root, can change
         or read it; a file of root may be readable by all.
     :param previous_index_key: The previous index key, to rotate it to the new one, which ``index_key`` or
-        ``index_key_file`` gives. The store is first used under this one, as before, until
-        :meth:`Strongroom.begin_rotation`; from then on, opening needs both keys, and takes a second, until
-        :meth:`Strongroom.finish_rotation`. After that, this one has no effect. Open the store with both keys in all
-        processes before the rotation begins: a handle with this key alone then raises
-        :exc:`IndexKeyMismatchError`.
+        ``index_key_file`` gives. Until :meth:`Strongroom.begin_rotation`, the store is used under the previous key.
+        From then until :meth:`Strongroom.finish_rotation`, opening needs both keys, and takes a second. Afterwards,
+        the previous key has no effect. Open the store with both keys in all processes before the rotation begins:
+        calls on a handle that has only the previous key then raise :exc:`IndexKeyMismatchError`.
     :param previous_index_key_file: The file with the previous index key instead, under the rule of ``index_key_file``.
     :param must_exist: Open the database only if it exists.
     :param read_only: Open an existing database read-only, and write no file beside it: for backups, also on a
@@ -89,13 +88,14 @@ def open(
     :param revocations: The file with certificate revocation lists in PEM, one for each authority in the
         service's chain. Revoked certificates, and those that no list covers, are refused. A changed file is read
         again before the next connection.
-    :param timeout: The seconds that a call to a service may take until its answer begins: 30 by default.
+    :param timeout: The seconds that a call to a service may take until its answer begins: 30 by default, a day at
+        most.
     :raises IndexKeyMissingError: The index key's file is missing.
     :raises IndexKeyMismatchError: The index key is another store's.
     :raises AccessDeniedError: The service refuses the token or the client's certificate.
     :raises InvalidArgumentError: The path cannot be a store, a second copy of SQLite in this process uses it, or
         an argument contradicts it.
-    :raises CorruptRecordError: The database is damaged.
+    :raises CorruptError: The database is damaged.
     :raises UnsupportedError: The store is of a newer version.
     :raises ForkedError: A store was open when this process was forked.
     :raises StorageError: The database cannot be read and written, or the service cannot be reached.
@@ -130,7 +130,7 @@ def connect(
     :param client_certificate: The PEM files of the client's certificate and of its private key; the rule of
         ``token_file`` applies to the key's file.
     :param revocations: A PEM file of certificate revocation lists, as for :func:`open`.
-    :param timeout: The seconds that a call may take until its answer begins, 30 by default.
+    :param timeout: The seconds that a call may take until its answer begins: 30 by default, a day at most.
     :raises InvalidArgumentError: The URL or an argument is invalid.
     :raises StorageError: A file cannot be read.
     """
@@ -209,7 +209,7 @@ def verify(
     :param revocations: The file with certificate revocation lists.
     :param timeout: The seconds that a call to a service may take until its answer begins.
     :raises InvalidArgumentError: There is no store, or the position is one of another store.
-    :raises CorruptRecordError: The damage prevents the search.
+    :raises CorruptError: The damage prevents the search.
     :raises AccessDeniedError: The service refuses the token or the client's certificate.
     :raises StorageError: The storage cannot be read.
     """
@@ -358,7 +358,7 @@ class Keyring:
         :raises AccessDeniedError: The identity or the passphrase does not open it.
         :raises InvalidArgumentError: There is no such file, it is not encrypted with age, other users can change or
             read it, or not one of the three secrets is given.
-        :raises CorruptRecordError: The file is damaged.
+        :raises CorruptError: The file is damaged.
         :raises StorageError: The file cannot be read.
         """
 
@@ -483,7 +483,7 @@ class Strongroom:
 
         :raises NotFoundError: There is no record under this id.
         :raises WrongKeyError: The key does not open it, or its first 68 bytes were altered.
-        :raises CorruptRecordError: It was altered or damaged.
+        :raises CorruptError: It was altered or damaged.
         :raises ExpiredError: It has expired.
         """
 
@@ -497,7 +497,7 @@ class Strongroom:
 
         :raises NotFoundError: There is no record under this id.
         :raises WrongKeyError: The key does not open it, or its first 68 bytes were altered. The record is unchanged.
-        :raises CorruptRecordError: It was altered or damaged. The record is unchanged.
+        :raises CorruptError: It was altered or damaged. The record is unchanged.
         :raises ExpiredError: It has expired.
         :raises IndeterminateError: The outcome is unknown, for example because the answer of a service was lost.
         """
@@ -551,7 +551,7 @@ class Strongroom:
         expires_in: timedelta | float | None = None,
         pad: bool = False,
     ) -> Key:
-        """Encrypt the data of the record that ``key`` opens again, in constant memory, and return its new key. The old
+        """Re-encrypt the data of the record that ``key`` opens, in constant memory, and return its new key. The old
         key no longer opens anything. Without an expiry time, the record keeps its own.
 
         :param new_key: The new key, as ``key`` of :meth:`store`.
@@ -560,7 +560,7 @@ class Strongroom:
         :param pad: Hide the length of the data, as in :meth:`store`. A padded record remains padded.
         :raises NotFoundError: There is no record under this id.
         :raises WrongKeyError: The key does not open it.
-        :raises CorruptRecordError: It was altered or damaged.
+        :raises CorruptError: It was altered or damaged.
         :raises ExpiredError: It has expired.
         :raises ConflictError: It was replaced or removed concurrently.
         :raises InvalidArgumentError: The new key is the old one, or the expiry time is past or invalid.
@@ -600,7 +600,8 @@ class Strongroom:
     def retrieve_many(
         self, items: Iterable[tuple[str | Buffer, Key]], *, return_exceptions: Literal[False] = False
     ) -> list[bytes]:
-        """Retrieve the data of pairs of id and key in one transaction, in the same order.
+        """Retrieve the data of pairs of id and key, in the same order. A storage with transactions reads them in
+        one; more than 64 MiB from a service is read in several steps.
 
         :param return_exceptions: Put the exception of a record that cannot be retrieved in its place, instead of
             raising the first one.
@@ -825,7 +826,7 @@ class Strongroom:
         :param progress: Called after each step with a :class:`Verification`: the totals so far, and the damage that
             this step found. An exception ends the search.
         :raises InvalidArgumentError: The position is one of another store.
-        :raises CorruptRecordError: The damage prevents the search.
+        :raises CorruptError: The damage prevents the search.
         :raises UnsupportedError: The store is an encryption server.
         """
 
@@ -857,7 +858,12 @@ class Strongroom:
         """
 
     def close(self) -> None:
-        """Close the store; every later call raises :exc:`ClosedError`. Closing it again does nothing."""
+        """Close the store on all of its handles: every later read and write raises :exc:`ClosedError`. Closing it again
+        does nothing.
+
+        A database waits for writes of other threads, and at most 5 seconds for their reads. After longer reads, its
+        file is complete once the last of them has ended.
+        """
 
     def __contains__(self, id: str | Buffer, /) -> bool: ...
     def __enter__(self) -> Self: ...

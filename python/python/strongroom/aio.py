@@ -28,11 +28,12 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, overload
 
 import strongroom
+from strongroom._records import check_progress
 from strongroom._strongroom import Cancellation
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Awaitable, Callable, Generator, Iterable
+    from collections.abc import Callable, Generator, Iterable
     from datetime import datetime, timedelta
     from types import TracebackType
     from typing import Never, Self
@@ -54,7 +55,7 @@ _PIECE = 1 << 20
 class SupportsAsyncRead(Protocol):
     """The part of an asynchronous binary file that :meth:`Strongroom.store_file` needs."""
 
-    def read(self, size: int, /) -> Awaitable[bytes | None]:
+    async def read(self, size: int, /) -> bytes | None:
         """Return up to ``size`` bytes, and none at the end. ``None`` ends the call with :exc:`BlockingIOError`."""
         ...
 
@@ -236,6 +237,7 @@ async def verify(
     timeout: float | None = None,
 ) -> Verification:
     """Search a store that is not open for damage, as :func:`strongroom.verify` does. A thread calls ``progress``."""
+    _check_progress(progress)
     return await _in_thread(
         strongroom.verify,
         path,
@@ -394,10 +396,11 @@ class Strongroom:
         expires_in: timedelta | float | None = None,
         pad: bool = False,
     ) -> Key:
-        """As :meth:`strongroom.Strongroom.store_file`. ``source`` may also have a ``read`` that is a coroutine
-        function, such as an upload of FastAPI. Otherwise a thread reads ``source`` and calls ``progress``. If the task
-        is cancelled, nothing is stored, unless it happens at the end: a key that the caller did not pass is then
+        """As :meth:`strongroom.Strongroom.store_file`. ``source`` may also have a ``read`` that is declared with
+        ``async def``, such as an upload of FastAPI. Otherwise a thread reads ``source`` and calls ``progress``. If the
+        task is cancelled, nothing is stored, unless it happens at the end: a key that the caller did not pass is then
         lost."""
+        _check_progress(progress)
         if _is_async(source):
             record = self.create_record(id, key=key, expires_at=expires_at, expires_in=expires_in, pad=pad)
             return await _copy(source, progress, record)
@@ -420,6 +423,7 @@ class Strongroom:
         """As :meth:`strongroom.Strongroom.replace_file`, with the sources of :meth:`store_file`. If the task is
         cancelled, nothing is replaced, unless it happens at the end: a new key that the caller did not pass is then
         lost."""
+        _check_progress(progress)
         if _is_async(source):
             record = self.replace_record(
                 id, key, new_key=new_key, expires_at=expires_at, expires_in=expires_in, pad=pad
@@ -524,6 +528,7 @@ class Strongroom:
         progress: Callable[[Verification], object] | None = None,
     ) -> Verification:
         """As :meth:`strongroom.Strongroom.verify`. A thread calls ``progress``."""
+        _check_progress(progress)
         return await _in_thread(
             self._store.verify,
             start_at=start_at,
@@ -570,6 +575,12 @@ async def _writer(start: Callable[_P, strongroom.RecordWriter], /, *args: _P.arg
 
 def _is_async(source: object) -> TypeIs[SupportsAsyncRead]:
     return inspect.iscoroutinefunction(getattr(source, "read", None))
+
+
+def _check_progress(progress: Callable[..., object] | None) -> None:
+    check_progress(progress)
+    if inspect.iscoroutinefunction(progress):
+        raise TypeError("progress is a coroutine function, and nothing awaits it: use a plain function")
 
 
 async def _copy(

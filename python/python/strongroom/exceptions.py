@@ -12,7 +12,7 @@ __all__ = [
     "BusyError",
     "ClosedError",
     "ConflictError",
-    "CorruptRecordError",
+    "CorruptError",
     "ExpiredError",
     "ForkedError",
     "IndeterminateError",
@@ -63,7 +63,7 @@ class WrongKeyError(StrongroomError):
     code = 3
 
 
-class CorruptRecordError(StrongroomError):
+class CorruptError(StrongroomError):
     """The record, or the database that holds it, was altered or damaged."""
 
     code = 4
@@ -112,7 +112,8 @@ class ConflictError(StrongroomError):
 
 
 class BusyError(StrongroomError, TimeoutError):
-    """A lock was not released in time, or a service did not answer: try again. Nothing was changed."""
+    """A lock was not released in time, or a service did not answer in time: try again. Nothing was changed, unless the
+    function says otherwise."""
 
     code = 12
     errno = ETIMEDOUT
@@ -135,7 +136,10 @@ class StorageError(StrongroomError, OSError):
 
 
 class IndeterminateError(StrongroomError):
-    """A commit failed, so the outcome of the write is unknown. Open the store again and check."""
+    """The outcome of the write is unknown: a commit failed, or an answer was lost.
+
+    Check the record, or repeat the write under the same key.
+    """
 
     code = 15
 

@@ -1,6 +1,5 @@
 //! The records that expire soon. They are counted in the background, and only while an operator looks.
 
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -38,12 +37,6 @@ struct Count {
     within_minute: usize,
     within_hour: usize,
     is_complete: bool,
-}
-
-impl fmt::Debug for Expiry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Expiry").finish_non_exhaustive()
-    }
 }
 
 impl Expiry {

@@ -16,7 +16,6 @@ use crate::shared::Shared;
 const MOST: usize = 256;
 
 /// The node that the page shows.
-#[derive(Debug)]
 pub(crate) struct Node {
     role: Role,
     /// The first address of the service, which names the node if it is in no cluster.

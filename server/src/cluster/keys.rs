@@ -30,7 +30,7 @@ impl NewClusterKey {
     /// # Errors
     ///
     /// If the operating system provides no random bytes.
-    pub fn generate() -> Result<Self, rand::rngs::SysError> {
+    pub fn generate() -> Result<Self, strongroom::RandomError> {
         let bytes = Zeroizing::new(random()?);
         Ok(Self(secret_text::encode(SecretKind::ClusterKey, &bytes)))
     }

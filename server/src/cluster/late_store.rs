@@ -1,6 +1,5 @@
 //! Opens the store of an encryption server once its storage services are found, and puts it into its slot.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,12 +22,6 @@ pub(crate) struct LateStore {
     pub(crate) storages: Arc<Storages>,
     pub(crate) store: Arc<StoreSlot>,
     pub(crate) open: Arc<Open>,
-}
-
-impl fmt::Debug for LateStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LateStore").finish_non_exhaustive()
-    }
 }
 
 impl LateStore {

@@ -18,8 +18,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use aes_gcm::aead::inout::InOutBuf;
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::{Aes256Gcm, Tag};
-use rand::TryRng;
-use rand::rngs::{SysError, SysRng};
+use strongroom::{RandomError, fill_random};
 
 use super::keys::{ClusterKey, SESSION_LEN, TAG_LEN as KEY_TAG_LEN};
 use super::replay::ReplayWindow;
@@ -65,7 +64,7 @@ pub(super) enum SealError {
     #[error("the message cannot be compressed")]
     Compression(#[source] std::io::Error),
     #[error("the operating system gave no random bytes")]
-    Random(#[from] SysError),
+    Random(#[from] RandomError),
 }
 
 /// Seals the datagrams of one process.
@@ -79,9 +78,9 @@ pub(super) struct Sealer {
 
 impl Sealer {
     /// A new session, of the service that others reach at `sender`.
-    pub(super) fn new(key: &ClusterKey, sender: SocketAddr) -> Result<Self, SysError> {
+    pub(super) fn new(key: &ClusterKey, sender: SocketAddr) -> Result<Self, RandomError> {
         let mut session = [0; SESSION_LEN];
-        SysRng.try_fill_bytes(&mut session)?;
+        fill_random(&mut session)?;
         let cipher = Aes256Gcm::new((&*key.of_session(&session)).into());
         Ok(Self { cipher, key_tag: key.tag, session, counter: 0, sender: encode(sender) })
     }
@@ -94,7 +93,7 @@ impl Sealer {
         }
         // Random, so that a virtual machine that is resumed twice does not repeat a nonce.
         let mut nonce = [0; NONCE_LEN];
-        SysRng.try_fill_bytes(&mut nonce)?;
+        fill_random(&mut nonce)?;
         let mut datagram = Vec::with_capacity(SHORTEST + message.len());
         datagram.push(VERSION);
         datagram.extend(self.key_tag);
@@ -360,7 +359,7 @@ mod tests {
         assert!(bomb.len() < LONGEST);
         assert_eq!(open(&mut opener, &bomb), Err(Refused::Content));
         let mut random = vec![0; LONGEST];
-        SysRng.try_fill_bytes(&mut random).unwrap();
+        fill_random(&mut random).unwrap();
         assert!(matches!(sealer.seal(NOW, address(2), &random), Err(SealError::TooLong)));
     }
 

@@ -1,7 +1,6 @@
 //! The storage services that an encryption server finds by gossip: those of one store, whose hosts it trusts.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -35,12 +34,6 @@ enum Choice {
     Only(String, Instant),
     /// This one, also if there are others: it is configured, or has been opened.
     Fixed(String),
-}
-
-impl fmt::Debug for Storages {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Storages").field("list", &self.list).finish_non_exhaustive()
-    }
 }
 
 impl Storages {

@@ -103,7 +103,7 @@ pub(super) const FIELDS: &[&str] = &[
     "limits",
     "listen",
     "log",
-    "long",
+    "long_bodies",
     "maintenance",
     "max_age_seconds",
     "name",

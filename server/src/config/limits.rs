@@ -13,7 +13,7 @@ pub struct Limits {
     /// Threads that work on the storage.
     pub threads: usize,
     /// Concurrent bodies of more than 64 KiB, of requests and answers in total.
-    pub long: usize,
+    pub long_bodies: usize,
     /// Requests that wait for a thread, or for the permit of a long body; more are answered with 503.
     pub waiting: usize,
     /// Seconds that such a request waits before it is answered with 503.
@@ -54,7 +54,7 @@ impl Default for Limits {
         Self {
             connections: 2048,
             threads: 64,
-            long: 64,
+            long_bodies: 64,
             waiting: 256,
             wait_seconds: 5,
             json_bytes: 3 << 19,
@@ -80,7 +80,7 @@ impl Limits {
         let limits = [
             ("connections", 1, self.connections as u64),
             ("threads", 1, self.threads as u64),
-            ("long", 1, self.long as u64),
+            ("long_bodies", 1, self.long_bodies as u64),
             ("waiting", 0, self.waiting as u64),
             ("wait_seconds", 0, self.wait_seconds),
             ("answer_bytes", 1 << 20, self.answer_bytes),

@@ -1,19 +1,16 @@
 //! Reading the files of a configuration, and checking the kind of their contents.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
-use strongroom::check_file;
 use strongroom::protocol::secret_text;
+use strongroom::{check_file, read_all};
 use zeroize::Zeroizing;
 
 use super::kind::FileKind;
 use crate::start_error::StartError;
 use crate::tokens::hashes::TokenHashes;
-
-/// The most bytes of a file. A longer one is refused, because its end would be missing.
-const MAX_LEN: u64 = 16 << 20;
 
 /// Fails if the content is not of the kind that `name` needs.
 pub(crate) fn check(content: &[u8], name: &'static str, expected: FileKind) -> Result<(), StartError> {
@@ -43,14 +40,7 @@ pub(crate) fn read(path: &Path, name: &'static str, kind: FileKind) -> Result<Ze
         if let Some(readers) = kind.readers() {
             check_file("the file", path, &file, readers)?;
         }
-        // Full capacity from the start: growth would leave a copy in memory.
-        let len = file.metadata()?.len().min(MAX_LEN) + 1;
-        let mut content = Zeroizing::new(Vec::with_capacity(usize::try_from(len).unwrap_or(0)));
-        file.take(MAX_LEN + 1).read_to_end(&mut content)?;
-        if content.len() as u64 > MAX_LEN {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it has more than 16 MiB"));
-        }
-        Ok(content)
+        read_all(&file)
     };
     read().map_err(StartError::file(name, path))
 }
@@ -77,9 +67,9 @@ mod tests {
         let path = folder.path().join("tokens");
         let file = File::create(&path).unwrap();
         let read = || read(&path, "tokens", FileKind::TokenHashes);
-        file.set_len(MAX_LEN).unwrap();
-        assert_eq!(read().unwrap().len() as u64, MAX_LEN);
-        file.set_len(MAX_LEN + 1).unwrap();
+        file.set_len(16 << 20).unwrap();
+        assert_eq!(read().unwrap().len(), 16 << 20);
+        file.set_len((16 << 20) + 1).unwrap();
         let error = read().unwrap_err();
         assert!(matches!(error, StartError::File { name: "tokens", .. }));
         let cause = std::error::Error::source(&error).unwrap().to_string();

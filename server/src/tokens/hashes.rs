@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use subtle::ConstantTimeEq;
-
 use super::bound_namespace::{self, BoundNamespace};
 use super::scope::{SCOPES, Scope};
 use super::token_name;
@@ -92,7 +90,7 @@ impl TokenHashes {
         let hash = blake3::hash(token);
         let mut found = None;
         for known in &self.tokens {
-            if bool::from(known.hash.as_bytes().ct_eq(hash.as_bytes())) {
+            if known.hash == hash {
                 found = Some(known);
             }
         }

@@ -27,7 +27,7 @@ impl NewToken {
     /// # Errors
     ///
     /// If the operating system provides no random bytes.
-    pub fn generate(scopes: Vec<Scope>) -> Result<Self, rand::rngs::SysError> {
+    pub fn generate(scopes: Vec<Scope>) -> Result<Self, strongroom::RandomError> {
         let bytes = Zeroizing::new(random()?);
         let text = secret_text::encode(SecretKind::Token, &bytes);
         Ok(Self { text, scopes, name: None, expires_at: None, namespace: None })

@@ -417,7 +417,8 @@ impl Storage for RemoteStorage {
         let body = documents::verify(position.map(ToString::to_string).as_deref(), limit);
         let answer = self.read(&json_request(names::VERIFY, &body).at_most(VERIFY_BYTES))?;
         let verified = answer.document(|answer| verified(documents::read_verification(answer)?)).map_err(of_read)?;
-        if verified.records > limit as u64 || (verified.next.is_some() && verified.next.as_ref() == position) {
+        let goes_on = verified.next.as_ref().is_none_or(|next| next.is_after(position));
+        if verified.records > limit as u64 || !goes_on {
             return Err(protocol_violation());
         }
         Ok(verified)

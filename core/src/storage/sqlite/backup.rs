@@ -7,6 +7,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::SqliteStorage;
 use super::error::Outcome;
+use super::open::check_name;
 use super::path;
 use super::rows::{self, check_interrupt};
 use super::schema::PAGE_SIZE;
@@ -16,9 +17,10 @@ use crate::storage::Error;
 const STEP: i32 = 1024;
 
 impl SqliteStorage {
-    /// Fails if a new database at `path` would be beside the log of an earlier one.
-    pub(crate) fn refuse_leftovers(path: &Path) -> Result<(), Error> {
-        Ok(path::refuse_leftovers(path)?)
+    /// Fails if `path` cannot be that of a new database, or if this would be beside the log of an earlier one.
+    pub(crate) fn check_new_path(path: &Path) -> Result<(), Error> {
+        check_name(path)?;
+        Ok(path::refuse_leftovers(&path::resolve(path)?)?)
     }
 
     /// Copies one state of the database to the empty file `path`, not durably. Others may use the database meanwhile.

@@ -13,7 +13,7 @@ use super::{Durability, connection_settings};
 /// Another connection to an open database, only for reading.
 pub(super) fn open_reader(path: &Path, access: &Access, durability: Durability) -> Outcome<Connection> {
     let connection = connect(path, access)?;
-    // Only the writer moves the log into the database, even if a reader is the last to close.
+    // Only the writer moves the log into the database. It closes after the readers.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     match access {
         Access::Write => connection_settings::apply(&connection, durability)?,

@@ -149,20 +149,18 @@ impl Database {
         self.with_writer(Writer::empty_old_log)
     }
 
-    /// Waits for a running write, checkpoints the log, and closes all connections. The connections of running reads
-    /// close when the reads end.
+    /// Waits for a running write, and a little for running reads, checkpoints the log, and closes all connections. If a
+    /// read goes on for longer, the checkpoint follows at its end.
     pub(super) fn close(&self) -> Result<(), Error> {
         if let Err(Error::Closed) = self.state.check_readable() {
             return Ok(());
         }
         self.read_lock.end();
-        let (writer, is_intact) = {
+        let writer = {
             let mut writer = lock(&self.writer);
-            (writer.take(), self.state.close())
+            let is_intact = self.state.close();
+            writer.take().map(|writer| (writer, is_intact))
         };
-        self.readers.clear();
-        let outcome = writer.map_or(Ok(()), |writer| writer.close(is_intact));
-        self.readers.give_up();
-        Ok(outcome?)
+        Ok(self.readers.close(writer)?)
     }
 }

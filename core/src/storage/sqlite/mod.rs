@@ -223,8 +223,9 @@ impl Storage for SqliteStorage {
         outcome.inspect_err(|error| self.database.state.note_read(error))
     }
 
-    /// Waits for a running write, checkpoints the log, and closes all connections. The connections of running reads
-    /// close when the reads end.
+    /// Waits for a running write, and at most 5 seconds for running reads, checkpoints the log, and closes all
+    /// connections. If a read goes on for longer, the checkpoint follows at its end: do not copy or move the database
+    /// before.
     fn close(&self) -> Result<(), Error> {
         self.database.check_owner()?;
         self.reclaimer.end();

@@ -26,6 +26,7 @@ use crate::storage::Error;
 use crate::storage::commit_queue::CommitQueue;
 use crate::util::files::{folder_of, is_no_room, with_suffix};
 use crate::util::fork_check::OwnerProcess;
+use crate::util::private_file;
 
 /// The size in bytes of the smallest database that is not empty.
 const SMALLEST: u64 = 512;
@@ -39,12 +40,14 @@ impl SqliteStorage {
     /// # Errors
     ///
     /// [`Error::InvalidArgument`] if the path is a folder, a device, a symbolic link, a file with several hard links, a
-    /// file of another user, or not a Strongroom database, or if it is missing or empty beside its log;
+    /// file of another user, or not a Strongroom database, if it is missing or empty beside its log, if it ends in a
+    /// separator, or if its name begins with `.strongroom-unfinished-`;
     /// [`Error::Unsupported`] for one of a newer version; [`Error::Backend`] if it cannot be read and written. Then the
     /// file is unchanged, and no other file is left beside it.
     ///
     /// On a full disk the database opens and can be read; each write is [`Error::Full`] until it is opened again.
     pub fn open(path: impl AsRef<Path>, durability: Durability) -> Result<Self, Error> {
+        check_name(path.as_ref())?;
         Ok(Self::open_with(path.as_ref(), durability, true)?)
     }
 
@@ -54,25 +57,34 @@ impl SqliteStorage {
     ///
     /// As [`open`](Self::open); [`Error::InvalidArgument`] if there is no database.
     pub fn open_existing(path: impl AsRef<Path>, durability: Durability) -> Result<Self, Error> {
-        Ok(Self::open_with(path.as_ref(), durability, false)?)
+        check_name(path.as_ref())?;
+        Self::open_unfinished(path.as_ref(), durability)
     }
 
     /// Opens the database at `path`, which must exist, read-only; for example a backup on a read-only medium. Writes
     /// are [`Error::Unsupported`], and no file is left beside the database.
     ///
     /// Other processes may use the database at the same time. If none had it open, and one changes it later, reads are
-    /// [`Error::Backend`] until it is opened again.
+    /// [`Error::Backend`] until it is opened again. If the last one that writes closes it during a read, its log
+    /// with the latest records stays beside it: copy and move both files together.
     ///
     /// # Errors
     ///
     /// As [`open_existing`](Self::open_existing), but hard links and another owner are accepted;
     /// [`Error::InvalidArgument`] if a write-ahead log has changes that the file lacks, and the folder is read-only.
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self, Error> {
+        check_name(path.as_ref())?;
         Ok(Self::open_to_read(path.as_ref(), ReadOnly::Chosen)?)
+    }
+
+    /// As [`open_existing`](Self::open_existing), also with the temporary name of a copy.
+    pub(crate) fn open_unfinished(path: &Path, durability: Durability) -> Result<Self, Error> {
+        Ok(Self::open_with(path, durability, false)?)
     }
 
     /// Opens the database at `path`, which must exist; read-only if it cannot be written.
     pub(crate) fn open_as_permitted(path: &Path, durability: Durability) -> Result<Self, Error> {
+        check_name(path)?;
         let resolved = path::resolve(path)?;
         match path::find(&resolved)?.and_then(|_| path::why_not_writable(&resolved)) {
             Some(why) => Ok(Self::open_to_read(path, ReadOnly::NotWritable(why))?),
@@ -146,6 +158,11 @@ impl SqliteStorage {
         };
         Self { database: Arc::new(database), reclaimer: Reclaimer::default() }
     }
+}
+
+/// Rejects the name of an unfinished file, such as the rest of a killed copy, which the next copy overwrites.
+pub(super) fn check_name(path: &Path) -> Result<(), Error> {
+    private_file::check_name(path).map_err(|text| Error::InvalidArgument(text.into()))
 }
 
 /// Whether the database could not be opened for lack of space. For some of its files SQLite reports only a code with

@@ -27,6 +27,10 @@ pub(super) fn resolve(path: &Path) -> Outcome<PathBuf> {
     if absolute.is_dir() {
         return Err(argument("the store's path is a folder; name a file in it").into());
     }
+    // With a separator at the end, the names of the files beside the store would be in a folder with its name.
+    if !path.as_os_str().as_encoded_bytes().ends_with(name.as_encoded_bytes()) {
+        return Err(argument("the store's path must end in the name of a file, without a separator behind it").into());
+    }
     let folder = absolute.parent().unwrap_or(Path::new("/"));
     let folder = folder.canonicalize().map_err(|error| failed(folder, error))?;
     Ok(folder.join(name))

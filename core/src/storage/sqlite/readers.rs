@@ -9,9 +9,11 @@ use std::sync::{Arc, Mutex};
 
 use rusqlite::Connection;
 
+use super::connection_settings::wait_while_busy;
 use super::error::Outcome;
 use super::lock;
 use super::second_copy::Claim;
+use super::writer::Writer;
 use crate::storage::Error;
 
 /// The most idle connections.
@@ -20,19 +22,39 @@ const SLOTS: usize = 8;
 pub(super) struct Readers {
     slots: [Slot; SLOTS],
     /// `None` once closed.
-    claim: Mutex<Option<Arc<Claim>>>,
+    end: Mutex<Option<Arc<End>>>,
 }
 
 /// Aligned to two cache lines, because cores prefetch lines in pairs.
 #[repr(align(128))]
 struct Slot(Mutex<Option<Box<Reader>>>);
 
-/// A connection, and its share in the claim to the database, which must outlive the connection. Fields are dropped in
-/// their order.
+/// A connection, and its share in what must outlive the connection. Fields are dropped in their order.
 pub(super) struct Reader {
     pub(super) connection: Connection,
     reads: u32,
-    _claim: Arc<Claim>,
+    _end: Arc<End>,
+}
+
+/// The end of a handle, after its last connection for reading: closes the writer, because a running read would prevent
+/// its checkpoint, and releases the claim to the database.
+struct End {
+    /// The writer of a closed handle, and whether no write has failed.
+    writer: Mutex<Option<(Writer, bool)>>,
+    _claim: Claim,
+}
+
+impl End {
+    fn close_writer(&self) -> Outcome<()> {
+        let writer = lock(&self.writer).take();
+        writer.map_or(Ok(()), |(writer, is_intact)| writer.close(is_intact))
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let _ = self.close_writer(); // the close of the handle had returned
+    }
 }
 
 impl Reader {
@@ -53,7 +75,8 @@ thread_local! {
 
 impl Readers {
     pub(super) fn new(claim: Claim) -> Self {
-        Self { slots: array::from_fn(|_| Slot(Mutex::new(None))), claim: Mutex::new(Some(Arc::new(claim))) }
+        let end = Arc::new(End { writer: Mutex::new(None), _claim: claim });
+        Self { slots: array::from_fn(|_| Slot(Mutex::new(None))), end: Mutex::new(Some(end)) }
     }
 
     /// An idle connection, or a new one.
@@ -61,8 +84,8 @@ impl Readers {
         if let Some(reader) = self.own_first().find_map(|slot| lock(&slot.0).take()) {
             return Ok(reader);
         }
-        let claim = lock(&self.claim).clone().ok_or(Error::Closed)?;
-        Ok(Box::new(Reader { connection: open()?, reads: 0, _claim: claim }))
+        let end = lock(&self.end).clone().ok_or(Error::Closed)?;
+        Ok(Box::new(Reader { connection: open()?, reads: 0, _end: end }))
     }
 
     /// Keeps a connection if a slot is free and `wanted` returns `true`. `wanted` is called while the slot is locked.
@@ -83,9 +106,15 @@ impl Readers {
         self.slots.iter().for_each(|slot| drop(lock(&slot.0).take()));
     }
 
-    /// Releases the claim to the database; running reads keep their shares.
-    pub(super) fn give_up(&self) {
-        *lock(&self.claim) = None;
+    /// Closes all idle connections, and then that of the writer, if there is one: after the running reads, for which it
+    /// waits a little.
+    pub(super) fn close(&self, writer: Option<(Writer, bool)>) -> Outcome<()> {
+        self.clear();
+        let Some(end) = lock(&self.end).take() else { return Ok(()) };
+        let is_last = || if Arc::strong_count(&end) == 1 { Ok(()) } else { Err(Error::Busy.into()) };
+        let _ = wait_while_busy(is_last); // the last of the reads that go on closes the writer
+        *lock(&end.writer) = writer;
+        Arc::into_inner(end).map_or(Ok(()), |end| end.close_writer())
     }
 
     /// All slots, the thread's own first.

@@ -41,8 +41,9 @@ impl SqliteStorage {
     /// `None` if the database was changed in the meantime.
     fn try_rebuild(&self, copy: &dyn Storage) -> Outcome<Option<Repaired>> {
         let database = &*self.database;
-        let mut old = database.open_reader()?;
-        if let Some(table) = schema::foreign_table(&old)? {
+        let mut reader = database.readers.take(|| database.open_reader())?;
+        let old = &mut reader.connection;
+        if let Some(table) = schema::foreign_table(old)? {
             let table: String = table.chars().take(100).collect();
             let text = format!("the table {table:?} of another program would be lost: drop it, and repair again");
             return Err(Error::Unsupported(text.into()).into());
@@ -50,9 +51,9 @@ impl SqliteStorage {
         // Its checkpoint counts as a change, so it comes first.
         database.empty_old_log()?;
         let version = |old: &Connection| connection_settings::get::<i64>(old, "data_version");
-        let before = version(&old)?;
+        let before = version(old)?;
         let folder = temporary_folder(&database.path)?;
-        let new = new_database(&folder.path().join("records.db"), connection_settings::get(&old, "page_size")?)?;
+        let new = new_database(&folder.path().join("records.db"), connection_settings::get(old, "page_size")?)?;
         let transaction = old.transaction()?;
         let lost = copy_rows(&transaction, &new, copy)?;
         let mut repaired = new.repair_rows(copy)?;
@@ -61,7 +62,7 @@ impl SqliteStorage {
         let _leader = database.commit_queue.lead_alone().ok_or(Error::Busy)?;
         let is_done = new.database.snapshot(|new| {
             rows::settings(new)?; // the transaction begins, so that all steps copy the same state
-            database.with_writer(|writer| writer.replace_content(new, || Ok(version(&old)? == before)))
+            database.with_writer(|writer| writer.replace_content(new, || Ok(version(old)? == before)))
         })?;
         if is_done {
             let _ = database.with_writer(Writer::empty_log); // best effort: the content is durable
@@ -97,8 +98,8 @@ fn copy_rows(old: &Connection, new: &SqliteStorage, copy: &dyn Storage) -> Outco
         new.swap_settings(None, &settings)?;
     }
     for table in [RECORDS, SEGMENTS] {
-        let mut batch = Batch { new, table, rows: Vec::new(), bytes: 0 };
-        each_readable_row(old, table, |row| batch.push(values(old, table, row)?))?;
+        let mut batch = Batch::new(new, table);
+        each_readable_row(old, table, |row| batch.push(old, row))?;
         batch.flush()?;
     }
     copy_rows_of_index(old, new)
@@ -109,13 +110,13 @@ fn copy_rows(old: &Connection, new: &SqliteStorage, copy: &dyn Storage) -> Outco
 fn copy_rows_of_index(old: &Connection, new: &SqliteStorage) -> Outcome<BTreeSet<i64>> {
     let mut lost = BTreeSet::new();
     let mut find = old.prepare(&format!("SELECT {} FROM record NOT INDEXED WHERE id = ?1", RECORDS.names))?;
-    let mut batch = Batch { new, table: RECORDS, rows: Vec::new(), bytes: 0 };
+    let mut batch = Batch::new(new, RECORDS);
     tolerate(each_row_of_index(old, |prefix, id| {
         if has_prefix(new, prefix)? {
             return Ok(());
         }
         match readable(find.query([id])?.next())? {
-            Some(Some(row)) => batch.push(values(old, RECORDS, row)?),
+            Some(Some(row)) => batch.push(old, row),
             _ => {
                 lost.insert(prefix);
                 Ok(())
@@ -209,19 +210,30 @@ fn prefix_in_index(old: &Connection, id: i64) -> Outcome<Option<i64>> {
 struct Batch<'n> {
     new: &'n SqliteStorage,
     table: Table,
-    rows: Vec<Vec<Value>>,
+    /// Each row, and whether its id is greater than all earlier ones.
+    rows: Vec<(bool, Vec<Value>)>,
     bytes: usize,
+    greatest_id: i64,
 }
 
-impl Batch<'_> {
-    fn push(&mut self, row: Vec<Value>) -> Outcome<()> {
+impl<'n> Batch<'n> {
+    fn new(new: &'n SqliteStorage, table: Table) -> Self {
+        Self { new, table, rows: Vec::new(), bytes: 0, greatest_id: i64::MIN }
+    }
+
+    fn push(&mut self, old: &Connection, row: &Row<'_>) -> Outcome<()> {
+        let id = row.get(0)?;
+        let row = values(old, self.table, row)?;
         let len = |value: &Value| if let Value::Blob(bytes) = value { bytes.len() } else { 8 };
         self.bytes += row.iter().map(len).sum::<usize>();
-        self.rows.push(row);
+        self.rows.push((id > self.greatest_id, row));
+        self.greatest_id = self.greatest_id.max(id);
         if self.rows.len() >= ROWS || self.bytes >= BATCH_BYTES { self.flush() } else { Ok(()) }
     }
 
-    /// Inserts the rows. Those that do not fit into the table are damaged beyond use, and others are there already.
+    /// Inserts the rows. Those that do not fit into the table are damaged beyond use. If a record has two rows, the
+    /// later one stays: the index lacked the other when it was created. But a page in the place of another shows
+    /// earlier rows again, which are there already.
     fn flush(&mut self) -> Outcome<()> {
         let Table { name, names, columns, .. } = self.table;
         let names = names.trim_start_matches("id, ");
@@ -230,10 +242,17 @@ impl Batch<'_> {
         self.new.database.write_with(Commit::Many, |connection| {
             let mut insert = connection.prepare_cached(&sql)?;
             let mut is_there = connection.prepare_cached("SELECT 1 FROM record WHERE prefix = ?1 AND locator = ?2")?;
-            for row in &self.rows {
-                let is_double = name == RECORDS.name && is_there.exists([row.first(), row.get(5)])?;
-                if !is_double {
-                    readable(insert.execute(params_from_iter(row)))?;
+            let sql = "DELETE FROM record WHERE prefix = ?1 AND locator = ?2 AND id < last_insert_rowid()";
+            let mut remove_earlier = connection.prepare_cached(sql)?;
+            for (is_later, row) in &self.rows {
+                let locator = [row.first(), row.get(5)];
+                let is_double = name == RECORDS.name && is_there.exists(locator)?;
+                if is_double && !is_later {
+                    continue;
+                }
+                let inserted = readable(insert.execute(params_from_iter(row)))?;
+                if is_double && inserted == Some(1) {
+                    remove_earlier.execute(locator)?;
                 }
             }
             Ok(())

@@ -1,6 +1,6 @@
 //! Repair without keys: damaged rows are replaced by the records of a copy, and indexes are built again. If pages are
 //! damaged, no row may be removed, because that could overwrite the pages of intact ones: then the whole database is
-//! built again ([`super::rebuild`]).
+//! built again ([`super::rebuild`]), as it is if a record has two rows.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ impl SqliteStorage {
     pub(super) fn repair_from(self: &Arc<Self>, copy: &dyn Storage) -> Outcome<Repaired> {
         self.database.check_writable()?;
         let structure = self.database.interruptible_snapshot(structure::check)?;
-        let outcome = match structure.has_bad_pages {
+        let outcome = match structure.needs_rebuild {
             true => Err(Error::Corrupt.into()),
             false => self.repair_in_place(copy, &structure),
         };
@@ -43,7 +43,7 @@ impl SqliteStorage {
         }
         let repaired = self.repair_rows(copy)?;
         let left = self.database.interruptible_snapshot(structure::check)?;
-        if left.has_bad_pages || !left.indexes.is_empty() { Err(Error::Corrupt.into()) } else { Ok(repaired) }
+        if left.needs_rebuild || !left.indexes.is_empty() { Err(Error::Corrupt.into()) } else { Ok(repaired) }
     }
 
     /// Builds an index again.

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::Duration;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
@@ -12,7 +13,7 @@ use super::space_tests::wait_for_reclamation;
 use super::*;
 use crate::storage::LOCATOR_LEN;
 use crate::storage::{Damage, DamageKind};
-use crate::util::files::with_suffix;
+use crate::util::files::{database_files, with_suffix};
 use crate::util::interrupt::{self, interruptible};
 
 pub(super) fn storage() -> (tempfile::TempDir, SqliteStorage) {
@@ -648,4 +649,76 @@ fn an_interrupt_of_a_writer_fails_no_other_write() {
     for writer in writers {
         writer.join().unwrap().unwrap();
     }
+}
+
+/// How long a test waits for what must happen.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// The files beside the database.
+fn companions(path: &Path) -> Vec<PathBuf> {
+    database_files(path)[1..].iter().filter(|file| file.exists()).cloned().collect()
+}
+
+/// A read that does not end before `release`, which has begun when this returns.
+fn held_read(storage: &Arc<SqliteStorage>, release: impl FnOnce(&SqliteStorage) + Send + 'static) -> JoinHandle<()> {
+    let (storage, (begun, has_begun)) = (Arc::clone(storage), mpsc::channel());
+    let read = thread::spawn(move || {
+        let held = storage.database.snapshot(|connection| {
+            rows::settings(connection)?;
+            begun.send(()).unwrap();
+            release(&storage);
+            Ok(())
+        });
+        held.unwrap();
+    });
+    has_begun.recv_timeout(DEADLINE).unwrap();
+    read
+}
+
+/// A copy of the file without its log would lack the records.
+#[test]
+fn the_last_read_of_a_closed_storage_empties_the_log() {
+    for count in [1, 2, 3] {
+        let (folder, storage) = storage();
+        let storage = Arc::new(storage);
+        let held = || {
+            let (release, released) = mpsc::channel::<()>();
+            (release, held_read(&storage, move |_| _ = released.recv_timeout(DEADLINE)))
+        };
+        let reads: Vec<_> = (0..count).map(|_| held()).collect();
+        storage.put(&locator(1), &record(100_000), PutMode::Create).unwrap();
+        // The interrupt ends the wait for the reads.
+        interruptible(|| true, || storage.close()).unwrap();
+        storage.close().unwrap();
+        let path = folder.path().join("records.db");
+        for (release, read) in reads {
+            assert!(companions(&path).contains(&with_suffix(&path, "-wal")), "the reads are no test");
+            drop(release);
+            read.join().unwrap();
+        }
+        assert_eq!(companions(&path), Vec::<PathBuf>::new(), "after {count} reads");
+        let copy = folder.path().join("copy.db");
+        std::fs::copy(&path, &copy).unwrap();
+        let copy = SqliteStorage::open_existing(copy, Durability::Full).unwrap();
+        assert_eq!(copy.get(&locator(1)).unwrap(), Some(record(100_000)));
+    }
+}
+
+#[test]
+fn closing_waits_for_reads_that_end_soon() {
+    let (_folder, storage) = storage();
+    let storage = Arc::new(storage);
+    let read = held_read(&storage, |storage| {
+        let deadline = Instant::now() + DEADLINE;
+        while storage.health().is_ok() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(1));
+        }
+        thread::sleep(Duration::from_millis(50));
+    });
+    storage.put(&locator(1), &record(100_000), PutMode::Create).unwrap();
+    let start = Instant::now();
+    storage.close().unwrap();
+    let left = companions(storage.path());
+    assert!(left.is_empty() || start.elapsed() >= Duration::from_secs(5), "{left:?}");
+    read.join().unwrap();
 }

@@ -221,7 +221,7 @@ impl Writer {
         if !is_intact || file_identity.is_err() {
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         } else {
-            // Best effort: if other processes use the database, the log stays, and nothing is lost.
+            // Best effort: if others use the database, the last of their writers empties the log.
             let _ = connection.busy_timeout(Duration::ZERO);
             let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()));
         }

@@ -79,7 +79,7 @@ fn address(cluster: &Cluster) -> SocketAddr {
     cluster.0.state.advertised
 }
 
-/// The addresses of the services that this one holds for live.
+/// The addresses of the services that this one takes for live.
 fn live(cluster: &Cluster) -> Vec<SocketAddr> {
     let view = lock(&cluster.0.state.view);
     view.members

@@ -84,7 +84,7 @@ async fn five(network: &Arc<Network>, names: &Names) -> Vec<Cluster> {
     all
 }
 
-/// At a loss of 20 % for 10 minutes, no service is held for dead.
+/// At a loss of 20 % for 10 minutes, no service is taken for dead.
 #[tokio::test(start_paused = true)]
 async fn lost_datagrams_kill_nobody() {
     let (names, network) = (Names::default(), Arc::new(Network::default()));
@@ -104,7 +104,7 @@ async fn lost_datagrams_kill_nobody() {
     assert_eq!(missing, 0, "of {looks}");
 }
 
-/// A service that stops for a second is not held for dead; one that stops for longer is, until it continues.
+/// A service that stops for a second is not taken for dead; one that stops for longer is, until it continues.
 #[tokio::test(start_paused = true)]
 async fn a_service_that_stops_for_a_second_is_not_dead() {
     let (names, network) = (Names::default(), Arc::new(Network::default()));

@@ -21,8 +21,9 @@ pub(crate) struct Structure {
     pub(crate) damage: Vec<Damage>,
     /// Indexes that can be built again from their tables.
     pub(crate) indexes: BTreeSet<String>,
-    /// Whether pages are damaged, so that a write could overwrite an intact record.
-    pub(crate) has_bad_pages: bool,
+    /// Whether the database must be built again: pages are damaged, so that a write could overwrite an intact record;
+    /// or a record has two rows.
+    pub(crate) needs_rebuild: bool,
     orphans: Vec<i64>,
 }
 
@@ -35,7 +36,7 @@ impl Structure {
     }
 
     fn add_page(&mut self, place: impl Into<String>) {
-        self.has_bad_pages = true;
+        self.needs_rebuild = true;
         self.add(place, DamageKind::Malformed);
     }
 }
@@ -57,8 +58,21 @@ pub(crate) fn check(connection: &Connection) -> Outcome<Structure> {
             Ok(())
         }))?;
     }
+    tolerate(doubles(connection, &mut found))?;
     tolerate(orphans(connection, &mut found))?;
     Ok(found)
+}
+
+/// Finds records with two rows. The index lacked one of them when the other was created.
+fn doubles(connection: &Connection, found: &mut Structure) -> Outcome<()> {
+    let sql = "SELECT 1 FROM record INDEXED BY record_prefix
+        WHERE prefix IN (SELECT prefix FROM record INDEXED BY record_prefix GROUP BY prefix HAVING count(*) > 1)
+        GROUP BY locator HAVING count(DISTINCT id) > 1";
+    if connection.prepare(sql)?.exists(())? {
+        found.needs_rebuild = true;
+        found.add("table record", DamageKind::Mismatch);
+    }
+    Ok(())
 }
 
 /// Damage that ends one of the other checks is a finding of SQLite's check.

@@ -120,7 +120,7 @@ fn the_lines_of_a_check_are_classified() {
         let mut found = Structure::default();
         structure::classify(&connection, line, &mut found).unwrap();
         assert_eq!(found.damage, [Damage::new(None, place, kind)]);
-        assert_eq!((found.has_bad_pages, found.indexes.len()), (is_page, usize::from(!is_page)), "{line}");
+        assert_eq!((found.needs_rebuild, found.indexes.len()), (is_page, usize::from(!is_page)), "{line}");
     }
     for line in ["ok", "*** in database main ***", ""] {
         assert!(!structure::is_finding(line), "{line}");

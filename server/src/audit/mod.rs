@@ -2,32 +2,26 @@
 //! record's locator and the outcome, and no id, key or data. A thread writes the lines, so that a slow disk blocks no
 //! request.
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read};
+mod file;
+
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use hyper::Method;
 use serde_json::json;
 use strongroom::storage::Locator;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
-use zeroize::Zeroizing;
+
+pub(crate) use file::check;
 
 use crate::connection::Client;
 use crate::line_output::LineOutput;
+use crate::line_queue::LineQueue;
 use crate::start_error::StartError;
 
-/// The maximum number of lines that wait to be written; more are dropped.
-const QUEUE: usize = 4096;
-/// How long the process waits for unwritten lines at its end.
-const LAST_LINES: Duration = Duration::from_secs(1);
-/// The time between two attempts to open a pipe that has no reader.
-const PIPE_INTERVAL: Duration = Duration::from_millis(100);
 /// The value of the configuration for systemd's journal.
 const JOURNAL: &str = "journal";
 const JOURNAL_SOCKET: &str = "/run/systemd/journal/socket";
@@ -38,18 +32,8 @@ const LOCATOR_BYTES: usize = 8;
 pub(crate) struct Audit {
     /// `None` for the journal.
     path: Option<PathBuf>,
-    queue: SyncSender<Message>,
+    lines: LineQueue,
     reopened: Arc<Reopened>,
-    /// The number of lines that were not written.
-    dropped: Arc<AtomicU64>,
-}
-
-enum Message {
-    Line(String),
-    /// The file is open again.
-    Reopened,
-    /// Dropped once all earlier lines are written.
-    Flush(#[expect(dead_code, reason = "its drop is the message")] SyncSender<()>),
 }
 
 /// The file of the log, open again, until the thread uses it. It is not in the queue, which may be full.
@@ -94,33 +78,36 @@ impl Audit {
     /// The audit log in the file at `path`, or in the journal. Waits for the reader of a pipe.
     pub(crate) fn open(path: &Path) -> Result<Self, StartError> {
         let path = (!is_journal(path)).then(|| path.to_path_buf());
-        let output = match &path {
+        let mut output = match &path {
             Some(path) => {
-                let file = append_or_wait(path).map_err(StartError::file("audit", path))?;
+                let file = file::append_or_wait(path).map_err(StartError::file("audit", path))?;
                 Output::File(LineOutput::append(file, path))
             }
             None => journal().map_err(StartError::Journal)?,
         };
-        let (queue, messages) = sync_channel(QUEUE);
-        let (dropped, reopened) = (Arc::<AtomicU64>::default(), Arc::<Reopened>::default());
-        let writer =
-            WriterThread { output, path: path.clone(), reopened: Arc::clone(&reopened), dropped: Arc::clone(&dropped) };
-        let thread = thread::Builder::new().name("audit".into()).spawn(move || writer.run(&messages));
-        thread.map_err(StartError::Log)?;
-        Ok(Self { path, queue, reopened, dropped })
+        let reopened = Arc::<Reopened>::default();
+        let (newer, place) = (Arc::clone(&reopened), path.clone());
+        let write = move |line: &[u8]| {
+            if let (Some(file), Some(path)) = (newer.replace(None), &place) {
+                output = Output::File(LineOutput::append(file, path));
+            }
+            output.write(line)
+        };
+        let lines = LineQueue::start("audit", write).map_err(StartError::Log)?;
+        Ok(Self { path, lines, reopened })
     }
 
     /// Opens the file again: it may have been renamed. Later lines go to it. The journal, and a pipe without a reader,
     /// stay in use. Waits neither for a reader nor for earlier lines.
     pub(crate) fn reopen(&self) -> Result<(), StartError> {
         let Some(path) = &self.path else { return Ok(()) };
-        match append(path) {
+        match file::append(path) {
             Ok(file) => {
                 self.reopened.replace(Some(file));
-                let _ = self.queue.try_send(Message::Reopened); // if the queue is full, its next line has the effect
+                self.lines.push(Vec::new()); // if the queue is full, its next line has the effect
                 Ok(())
             }
-            Err(error) if has_no_reader(path, &error) => {
+            Err(error) if file::has_no_reader(path, &error) => {
                 tracing::warn!(target: "strongroom", "the audit log is a pipe without a reader: it is not opened again");
                 Ok(())
             }
@@ -142,105 +129,23 @@ impl Audit {
             "status": request.status,
             "outcome": request.error.unwrap_or(if request.status < 400 { "ok" } else { "unknown" }),
         });
-        if self.queue.try_send(Message::Line(format!("{line}\n"))).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        }
+        self.lines.push(format!("{line}\n").into());
     }
 
+    /// The number of lines that were not written.
     pub(crate) fn dropped_lines(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+        self.lines.dropped()
     }
 
     /// Waits at most a second for unwritten lines.
     pub(crate) fn flush(&self) {
-        let end = Instant::now() + LAST_LINES;
-        let (sender, flushed) = sync_channel(0);
-        if self.send(Message::Flush(sender), end).is_ok() {
-            let _ = flushed.recv_timeout(end.saturating_duration_since(Instant::now()));
-        }
-    }
-
-    /// Waits until `end` for room in the queue.
-    fn send(&self, mut message: Message, end: Instant) -> Result<(), TrySendError<Message>> {
-        loop {
-            match self.queue.try_send(message) {
-                Err(TrySendError::Full(back)) if Instant::now() < end => message = back,
-                outcome => return outcome,
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
+        self.lines.flush();
     }
 }
 
 /// Whether the log goes to systemd's journal.
 pub(crate) fn is_journal(path: &Path) -> bool {
     path == Path::new(JOURNAL)
-}
-
-/// Fails if a file has other content than a log: lines at its end could make it useless.
-pub(crate) fn check(path: &Path) -> io::Result<()> {
-    let mut start = Zeroizing::new([0; 4096]); // possibly of a secret
-    // All other files that a service reads are readable.
-    let len = match fs::metadata(path) {
-        Ok(found) if found.is_file() => File::open(path).and_then(|mut file| file.read(&mut *start)).unwrap_or(0),
-        _ => 0,
-    };
-    // A file that was emptied may begin with the end of a line, and a crash may leave zeros.
-    let first = start.iter().take(len).find(|byte| !matches!(byte, b'\n' | b'\0'));
-    if first.is_some_and(|byte| *byte != b'{') {
-        let text = "it holds something else than lines of an audit log: give it a path of its own";
-        return Err(io::Error::new(ErrorKind::InvalidData, text));
-    }
-    Ok(())
-}
-
-/// As [`append`]. Waits for the reader of a pipe.
-fn append_or_wait(path: &Path) -> io::Result<File> {
-    let mut is_logged = false;
-    loop {
-        match append(path) {
-            Err(error) if has_no_reader(path, &error) => {
-                if !is_logged {
-                    tracing::warn!(target: "strongroom", "the audit log is a pipe: the start waits for its reader");
-                    is_logged = true;
-                }
-                thread::sleep(PIPE_INTERVAL);
-            }
-            outcome => return outcome,
-        }
-    }
-}
-
-/// A file that only its owner can read, unless it exists. Fails if it is a pipe without a reader.
-fn append(path: &Path) -> io::Result<File> {
-    check(path)?;
-    let mut options = File::options();
-    options.append(true).create(true);
-    #[cfg(unix)]
-    {
-        use nix::fcntl::{FcntlArg, OFlag, fcntl};
-        use std::os::unix::fs::OpenOptionsExt;
-
-        let file = options.mode(0o600).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
-        fcntl(&file, FcntlArg::F_SETFL(OFlag::O_APPEND))?; // writes wait
-        Ok(file)
-    }
-    #[cfg(not(unix))]
-    options.open(path)
-}
-
-/// Whether `error` is that of opening a pipe that nobody reads.
-#[cfg(unix)]
-fn has_no_reader(path: &Path, error: &io::Error) -> bool {
-    use std::os::unix::fs::FileTypeExt;
-
-    error.raw_os_error() == Some(nix::errno::Errno::ENXIO as i32)
-        && fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo())
-}
-
-#[cfg(not(unix))]
-fn has_no_reader(_path: &Path, _error: &io::Error) -> bool {
-    false
 }
 
 #[cfg(unix)]
@@ -252,51 +157,28 @@ fn journal() -> io::Result<Output> {
 
 #[cfg(not(unix))]
 fn journal() -> io::Result<Output> {
-    Err(ErrorKind::Unsupported.into())
-}
-
-/// The thread that writes the lines.
-struct WriterThread {
-    output: Output,
-    path: Option<PathBuf>,
-    reopened: Arc<Reopened>,
-    dropped: Arc<AtomicU64>,
-}
-
-impl WriterThread {
-    fn run(mut self, messages: &Receiver<Message>) {
-        for message in messages {
-            if let (Some(file), Some(path)) = (self.reopened.replace(None), &self.path) {
-                self.output = Output::File(LineOutput::append(file, path));
-            }
-            match message {
-                Message::Line(line) => {
-                    if self.output.write(&line).is_err() {
-                        self.dropped.fetch_add(1, Ordering::Relaxed);
-                    }
-                }
-                Message::Reopened | Message::Flush(_) => {}
-            }
-        }
-    }
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 impl Output {
-    fn write(&mut self, line: &str) -> io::Result<()> {
+    fn write(&mut self, line: &[u8]) -> io::Result<()> {
         match self {
-            Self::File(file) => file.write(line.as_bytes()),
+            Self::File(file) => file.write(line),
             // The journal's native protocol: a field on each line.
             #[cfg(unix)]
-            Self::Journal(socket) => socket
-                .send(format!("SYSLOG_IDENTIFIER=strongroom-audit\nPRIORITY=6\nMESSAGE={line}").as_bytes())
-                .map(drop),
+            Self::Journal(socket) => {
+                socket.send(&[b"SYSLOG_IDENTIFIER=strongroom-audit\nPRIORITY=6\nMESSAGE=", line].concat()).map(drop)
+            }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::io::Write;
+    use std::thread;
+    use std::time::{Duration, Instant};
 
     use super::*;
 
