@@ -1,4 +1,4 @@
-//! What the other modules must know of a command before it runs: the files that it reads, and whether it prints.
+//! Facts about a command that other modules need before it runs: the files that it reads, and whether it prints.
 
 use std::iter;
 use std::path::{Path, PathBuf};

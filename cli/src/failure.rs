@@ -227,7 +227,7 @@ pub(crate) fn printable(path: &Path) -> String {
     path.to_string_lossy().escape_debug().collect()
 }
 
-/// A text whose control characters are escaped: one from a service, a file's name or an id must not control the terminal.
+/// A text with escapes for control characters: a service, a file's name or an id must not control the terminal.
 pub(crate) fn escape_controls(text: &str) -> String {
     let escape = |char: char| if char.is_control() { char.escape_default().to_string() } else { char.to_string() };
     text.chars().map(escape).collect()

@@ -1,5 +1,5 @@
-//! Ctrl-C and all other signals that end the program: before the end, unfinished files are removed, the terminal's echo is
-//! restored, and steps that must not be interrupted are finished. A second signal ends the program immediately.
+//! Ctrl-C and all other signals that end the program: before the end, unfinished files are removed, the terminal's echo
+//! is restored, and steps that must not be interrupted are finished. A second signal ends the program immediately.
 
 #[cfg(not(unix))]
 use std::io;

@@ -67,7 +67,7 @@ pub(crate) fn opens_with(options: &Options, index_key: &Path) -> bool {
     builder.is_ok_and(|builder| builder.index_key_file(index_key).open().is_ok())
 }
 
-/// For a store that exists: an empty file does not become one.
+/// The builder of a store that must exist: an empty file does not become one.
 fn at_existing(options: &Options, location: Location) -> Result<Builder, Failure> {
     let may_be_made = matches!(location, Location::Database(_) | Location::Memory);
     let builder = Strongroom::builder().location(with_service_options(options, location)?);

@@ -67,7 +67,7 @@ impl Root {
             Ok(folder) => Ok(fchmod(&folder, mode(&folder)? | Mode::RWXU)?),
             #[cfg(target_os = "linux")]
             Err(Errno::ACCESS) => {
-                // Without the right to read the folder, it is opened as a place, whose mode only a name changes.
+                // Such a descriptor needs no right to read the folder, but `fchmod` refuses it.
                 let folder = openat(&parent, name, FOLDER | OFlags::NOFOLLOW | OFlags::PATH, Mode::empty())?;
                 Ok(chmodat(&folder, ".", mode(&folder)? | Mode::RWXU, AtFlags::empty())?)
             }
