@@ -21,7 +21,8 @@ mod unix {
     use std::thread;
 
     use rustix::fs::{AtFlags, CWD, Mode, OFlags, unlinkat};
-    use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+    use rustix::process::getpgrp;
+    use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
     use signal_hook::iterator::Signals;
     use signal_hook::{consts, flag, low_level};
 
@@ -82,9 +83,18 @@ mod unix {
     /// From now on, a signal restores the present settings of the terminal before it ends the program.
     pub(crate) fn restore_terminal_at_signal() -> io::Result<SavedTerminal> {
         let terminal = rustix::fs::open("/dev/tty", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+        if !is_in_foreground(&terminal) {
+            // The prompt stops a job in the background. Here, signals still end it.
+            low_level::raise(consts::SIGTTOU)?;
+        }
         let settings = tcgetattr(&terminal)?;
         defer_signals()?.0.terminal = Some((terminal, settings));
         Ok(SavedTerminal(()))
+    }
+
+    /// Otherwise the settings are those of another program, and a change would stop this one.
+    fn is_in_foreground(terminal: &OwnedFd) -> bool {
+        tcgetpgrp(terminal).is_ok_and(|group| group == getpgrp())
     }
 
     /// Whether a signal waits until signals are no longer deferred.
@@ -114,7 +124,9 @@ mod unix {
             for (path, folder) in &cleanup.temporary {
                 let _ = unlinkat(folder.as_ref().map_or(CWD, OwnedFd::as_fd), path, AtFlags::empty());
             }
-            if let Some((terminal, settings)) = &cleanup.terminal {
+            if let Some((terminal, settings)) = &cleanup.terminal
+                && is_in_foreground(terminal)
+            {
                 let _ = tcsetattr(terminal, OptionalActions::Now, settings);
             }
             let _ = low_level::emulate_default_handler(signal);

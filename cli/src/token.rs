@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::in_use::InUse;
 use crate::keys::{NamedKeyFile, NewKeyFile};
 use crate::options::Options;
-use crate::reply::{columns, json_path, json_text, reply};
+use crate::reply::{columns, json_line, json_path, json_text, reply};
 use crate::serve_args::TokenCommand;
 use crate::{streams, times};
 
@@ -53,7 +53,7 @@ fn give(
         let printed = if options.json {
             let fields = [("token", shown.map(Value::from)), ("token_file", path), ("line", unlisted.map(Value::from))];
             let fields: BTreeMap<_, _> = fields.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
-            json!(fields).to_string()
+            json_line(&json!(fields))
         } else {
             Vec::from_iter([shown, unlisted].into_iter().flatten()).join("\n")
         };

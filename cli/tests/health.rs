@@ -25,7 +25,7 @@ fn start(world: &World, more: &[&str]) -> (Service, SocketAddr) {
 
 /// The answer to a request on the listener for probes.
 fn get(address: SocketAddr, path: &str) -> String {
-    get_of("any.example", address, path)
+    get_of("localhost", address, path)
 }
 
 /// The same with the name of a host, on any listener.
@@ -109,6 +109,8 @@ fn a_certificate_that_expires_soon_is_a_warning_and_a_metric() {
     let end = write(10);
     let tls = ["--tls-certificate", "server.pem", "--tls-key", "server.key", "--tls-client-authorities", "server.pem"];
     let (service, address) = start(&world, &tls);
+    // This listener has no TLS.
+    assert!(get_of("evil.example", address, "/metrics").starts_with("HTTP/1.1 421 "));
     let metric = |end: i64| format!("strongroom_certificate_expiry_timestamp_seconds {end}\n");
     assert!(get(address, "/metrics").contains(&metric(end)), "probes need no certificate");
     let later = write(100);

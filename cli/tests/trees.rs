@@ -732,7 +732,7 @@ fn a_link_that_cannot_be_replaced_leaves_no_other() {
     assert_eq!(fs::read_link(world.path("copy/link")).unwrap(), Path::new("two"));
 }
 
-/// A restore can be repeated, whatever the modes of what is there.
+/// A restore can be repeated over files and folders that its user may not read.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_restore_is_repeated_over_what_its_user_cannot_read() {

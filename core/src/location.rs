@@ -143,6 +143,7 @@ impl Location {
             )),
             #[cfg(feature = "sqlite")]
             Self::Database(path) => Ok(Arc::new(SqliteStorage::open_as_permitted(path, Durability::Full)?)),
+            #[cfg(any(feature = "object-store", feature = "postgres", feature = "remote"))]
             other => other.open_storage(),
         }
     }

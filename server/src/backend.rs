@@ -9,6 +9,7 @@ use strongroom::protocol::names::STRONGROOM_NAMESPACE;
 use strongroom::protocol::nodes::Role;
 use strongroom::{Error, Stats, StoreIdentity};
 
+use crate::headers::{self, RECORD_HEADERS};
 use crate::problem::Problem;
 use crate::tokens::bound_namespace::BoundNamespace;
 
@@ -39,6 +40,7 @@ pub(crate) trait Backend: Send + Sync + 'static {
         if head.headers.contains_key(STRONGROOM_NAMESPACE) {
             return Err(Problem::bad_request("this service has no namespaces"));
         }
+        headers::refuse(&head.headers, &RECORD_HEADERS)?;
         Ok(Arc::clone(self))
     }
 

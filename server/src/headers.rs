@@ -5,10 +5,28 @@ use hyper::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, EXPECT, HeaderMap, HeaderName, IF_MATCH,
     IF_NONE_MATCH, IF_RANGE, RANGE, TRANSFER_ENCODING,
 };
-use strongroom::protocol::names;
+use strongroom::protocol::names::{
+    self, STRONGROOM_EXPIRES_AT, STRONGROOM_EXPIRES_IN, STRONGROOM_ID, STRONGROOM_KEY, STRONGROOM_NEW_KEY,
+    STRONGROOM_PAD,
+};
 
 use crate::conditions::Tags;
 use crate::problem::Problem;
+
+/// The headers of a request that writes a new version of a record from bytes.
+pub(crate) const WRITE_HEADERS: [HeaderName; 4] =
+    [STRONGROOM_NEW_KEY, STRONGROOM_EXPIRES_AT, STRONGROOM_EXPIRES_IN, STRONGROOM_PAD];
+/// The headers of requests to the encryption server whose data is in bytes.
+pub(crate) const RECORD_HEADERS: [HeaderName; 6] =
+    [STRONGROOM_ID, STRONGROOM_KEY, STRONGROOM_NEW_KEY, STRONGROOM_EXPIRES_AT, STRONGROOM_EXPIRES_IN, STRONGROOM_PAD];
+
+/// Fails if the request has one of these headers, which would be ignored.
+pub(crate) fn refuse(headers: &HeaderMap, names: &[HeaderName]) -> Result<(), Problem> {
+    match names.iter().find(|name| headers.contains_key(*name)) {
+        None => Ok(()),
+        Some(name) => Err(Problem::bad_request(format!("{name} is not a header of this request"))),
+    }
+}
 
 /// Fails if a header requests a feature that the route does not support.
 pub(crate) fn check(route: &str, method: &Method, headers: &HeaderMap) -> Result<(), Problem> {

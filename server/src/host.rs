@@ -24,15 +24,18 @@ pub(crate) enum Hosts {
 
 impl Hosts {
     pub(crate) fn new(address: &ListenAddress, config: &Config) -> Self {
-        match address {
-            ListenAddress::Unix(_) => Self::Any,
-            ListenAddress::Tcp(_) if config.tls.is_some() && config.names.is_empty() => Self::Any,
-            ListenAddress::Tcp(_) => Self::loopback_and_names(config),
+        match config.tls.is_some() && config.names.is_empty() {
+            true => Self::Any,
+            false => Self::without_tls(address, config),
         }
     }
 
-    pub(crate) fn loopback_and_names(config: &Config) -> Self {
-        Self::LoopbackAnd(config.names.iter().map(|name| canonical(name)).collect())
+    /// For a listener that has no TLS, although others may have it.
+    pub(crate) fn without_tls(address: &ListenAddress, config: &Config) -> Self {
+        match address {
+            ListenAddress::Unix(_) => Self::Any,
+            ListenAddress::Tcp(_) => Self::LoopbackAnd(config.names.iter().map(|name| canonical(name)).collect()),
+        }
     }
 
     /// Fails if the target or the header names another host, or if the host is missing where HTTP requires one.

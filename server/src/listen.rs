@@ -83,16 +83,11 @@ pub(crate) async fn listen_for_operators(
     config: &Config,
     tls: Option<&Certificates>,
 ) -> Result<Listener, StartError> {
-    match address {
-        ListenAddress::Unix(_) => open(address, Hosts::Any, config, None).await,
-        ListenAddress::Tcp(_) if address.is_local() => {
-            open(address, Hosts::loopback_and_names(config), config, None).await
-        }
-        ListenAddress::Tcp(_) => {
-            check(address, config)?;
-            open(address, Hosts::new(address, config), config, tls).await
-        }
+    if address.is_local() {
+        return open(address, Hosts::without_tls(address, config), config, None).await;
     }
+    check(address, config)?;
+    open(address, Hosts::new(address, config), config, tls).await
 }
 
 /// Listens for probes, without TLS: on an address that other machines can reach, only if the configuration allows it.
@@ -101,7 +96,7 @@ pub(crate) async fn listen_for_probes(address: &ListenAddress, config: &Config) 
         return Err(StartError::HealthIsPublic(address.clone().into()));
     }
     // Elsewhere, probes name the address of a container, which the configuration does not know.
-    let hosts = if address.is_local() { Hosts::new(address, config) } else { Hosts::Any };
+    let hosts = if address.is_local() { Hosts::without_tls(address, config) } else { Hosts::Any };
     open(address, hosts, config, None).await
 }
 

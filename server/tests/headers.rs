@@ -120,6 +120,11 @@ fn headers_without_effect_are_refused() {
         refused("/v1/take", &[&named[..], &[header]].concat(), b"");
     }
     refused("/v1/store", &[BYTES, ("strongroom-id", "Yg"), ("strongroom-new-key", &key)], b"data");
+    let record = format!("PUT /v1/records/{}", "7".repeat(64));
+    let storage = storage(Arc::new(MemoryStorage::new()));
+    for header in [("strongroom-id", "YQ"), ("strongroom-key", key.as_str()), ("strongroom-expires-in", "60")] {
+        storage.send(&record, &[BYTES, header], RECORD).is_problem(400, 19, "InvalidArgument");
+    }
     // A second header is refused, even if the request uses none.
     let twice = [JSON, ("strongroom-anything", "a"), ("strongroom-anything", "a")];
     refused("/v1/contains", &twice, br#"{"id": "a"}"#);

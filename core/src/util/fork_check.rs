@@ -25,20 +25,24 @@ impl OwnerProcess {
 
 /// A value that only the process that made it uses and drops. For a forked child, a thread of the parent may have held
 /// its locks at the fork, and its drop could close what the parent still uses.
-#[cfg_attr(not(feature = "remote"), allow(dead_code, reason = "it uses this"))]
 pub(crate) struct ProcessOwned<T> {
     /// `None` only during the drop.
     value: Option<T>,
     owner: OwnerProcess,
 }
 
-#[cfg_attr(not(feature = "remote"), allow(dead_code, reason = "it uses this"))]
 impl<T> ProcessOwned<T> {
     pub(crate) fn new(value: T) -> Self {
         Self { value: Some(value), owner: OwnerProcess::current() }
     }
 
     /// `None` in a forked child.
+    pub(crate) fn get(&self) -> Option<&T> {
+        self.value.as_ref().filter(|_| self.owner.is_current())
+    }
+
+    /// As [`get`](Self::get).
+    #[cfg(feature = "remote")]
     pub(crate) fn get_mut(&mut self) -> Option<&mut T> {
         self.value.as_mut().filter(|_| self.owner.is_current())
     }
@@ -69,12 +73,12 @@ mod tests {
     #[test]
     fn a_forked_child_neither_uses_nor_drops_the_value() {
         let value = Rc::new(7);
-        let mut own = ProcessOwned::new(Rc::clone(&value));
-        assert!(own.get_mut().is_some());
+        let own = ProcessOwned::new(Rc::clone(&value));
+        assert!(own.get().is_some());
         drop(own);
         assert_eq!(Rc::strong_count(&value), 1, "the process itself drops it");
-        let mut parents = ProcessOwned::new(Rc::clone(&value)).forked();
-        assert!(parents.get_mut().is_none());
+        let parents = ProcessOwned::new(Rc::clone(&value)).forked();
+        assert!(parents.get().is_none());
         drop(parents);
         assert_eq!(Rc::strong_count(&value), 2);
     }

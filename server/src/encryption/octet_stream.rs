@@ -21,6 +21,7 @@ use crate::body::answer_chunks::{self, CHUNK_LEN, ChunkSource};
 use crate::body::unsent_answer::{Content, Response};
 use crate::call::Call;
 use crate::conditions::range_applies;
+use crate::headers::{self, RECORD_HEADERS, WRITE_HEADERS};
 use crate::problem::Problem;
 use crate::request_text;
 
@@ -48,23 +49,9 @@ impl Call<EncryptionBackend> {
         backend::options(self.number(&STRONGROOM_EXPIRES_AT)?, self.number(&STRONGROOM_EXPIRES_IN)?, pad)
     }
 
-    /// Fails if the request has one of these headers, which would be ignored.
-    fn refuse_headers(&self, names: &[&HeaderName]) -> Result<(), Problem> {
-        match names.iter().find(|name| self.head.headers.contains_key(**name)) {
-            None => Ok(()),
-            Some(name) => Err(Problem::bad_request(format!("{name} is not a header of this request"))),
-        }
-    }
-
     /// Fails if a request in JSON has one of the headers of data that is sent as bytes.
     pub(super) fn refuse_record_headers(&self) -> Result<(), Problem> {
-        self.refuse_headers(&[&STRONGROOM_ID, &STRONGROOM_KEY])?;
-        self.refuse_write_headers()
-    }
-
-    /// Fails if a request that writes no new version has a header of one.
-    fn refuse_write_headers(&self) -> Result<(), Problem> {
-        self.refuse_headers(&[&STRONGROOM_NEW_KEY, &STRONGROOM_EXPIRES_AT, &STRONGROOM_EXPIRES_IN, &STRONGROOM_PAD])
+        headers::refuse(&self.head.headers, &RECORD_HEADERS)
     }
 
     fn number(&self, name: &HeaderName) -> Result<Option<u64>, Problem> {
@@ -83,7 +70,7 @@ fn missing(name: &HeaderName) -> Problem {
 
 pub(super) async fn store(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
     let (id, key) = (call.id()?, call.key(&STRONGROOM_KEY)?);
-    call.refuse_headers(&[&STRONGROOM_NEW_KEY])?;
+    headers::refuse(&call.head.headers, &[STRONGROOM_NEW_KEY])?;
     let target = Target { id, old: None, key, options: call.options()? };
     receive(&mut call, StatusCode::CREATED, target).await
 }
@@ -154,7 +141,7 @@ impl ChunkSource for RecordReader {
 /// The id and the key of a request without a body.
 async fn record_named(call: &mut Call<EncryptionBackend>) -> Result<(Vec<u8>, RecordKey), Problem> {
     let (id, key) = (call.id()?, call.required_key()?);
-    call.refuse_write_headers()?;
+    headers::refuse(&call.head.headers, &WRITE_HEADERS)?;
     if !call.body.chunk(0).await.is_ok_and(|body| body.is_empty()) {
         return Err(Problem::bad_request("the body must be empty: the id and the key are in headers"));
     }
