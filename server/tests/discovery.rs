@@ -442,6 +442,24 @@ fn a_cluster_names_its_services() {
     work();
 }
 
+/// In a rolling restart, the only known service may end just after another one has returned: its failure makes the
+/// client ask again at once, and not when the next question is due.
+#[test]
+fn a_failed_service_makes_a_client_ask_again() {
+    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    let [first, second] = [(); 2].map(|()| storage_with(Arc::clone(&storage), &config()));
+    let directory = Directory::start();
+    let ready = |service: &Running| ("storage", "ready", url(service));
+    directory.set([ready(&first)]);
+    let text = format!("cluster:http://{}?names=127.0.0.1", directory.address);
+    let time = Duration::from_secs(15); // a third is less than the time until the next question
+    let store = open(&Endpoint::new(&text).unwrap().timeout(time));
+    let key = store.store("id", b"data").unwrap();
+    directory.set([ready(&second)]);
+    drop(first);
+    assert_eq!(store.retrieve("id", &key).unwrap(), b"data");
+}
+
 /// If nobody tells the nodes, the given services are used.
 #[test]
 fn a_cluster_without_an_answer_is_the_given_services() {

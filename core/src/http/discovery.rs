@@ -56,7 +56,8 @@ struct State {
     known: Option<LastKnown>,
     /// The given services that have another role: they tell the others, and get no calls.
     others: Vec<Address>,
-    /// The time of the next step.
+    /// The time of the last answer, and of the next step.
+    answered: Instant,
     due: Instant,
     is_running: bool,
 }
@@ -120,7 +121,8 @@ impl Discovery {
         let now = Instant::now();
         let due = if let Source::Cluster(_) = source { now } else { now + LOOKUP_INTERVAL };
         let (answer, others) = (Vec::new(), Vec::new());
-        let state = State { seen: (0, 0), answer, answers: 0, known: None, others, due, is_running: false };
+        let state =
+            State { seen: (0, 0), answer, answers: 0, known: None, others, answered: now, due, is_running: false };
         Self { source, trusted, zone, role, names, state: Mutex::new(state) }
     }
 
@@ -190,6 +192,12 @@ impl Discovery {
         Step { places, work }
     }
 
+    /// Asks again soon, because a service has failed: another may be ready since the last answer.
+    pub(super) fn hasten(&self) {
+        let mut state = self.lock();
+        state.due = state.due.min(state.answered + SOON);
+    }
+
     /// Takes the answer of a cluster, with the address of the service that gave it, `None` if nobody has answered, and
     /// looks up the names again.
     pub(super) async fn finish(&self, answer: Option<(Address, Nodes)>, store: Option<&str>) {
@@ -206,7 +214,8 @@ impl Discovery {
                 state.answers += 1;
             }
             let is_unanswered = self.is_cluster() && state.is_unanswered();
-            state.due = Instant::now() + if is_unanswered { SOON } else { LOOKUP_INTERVAL };
+            state.answered = Instant::now();
+            state.due = state.answered + if is_unanswered { SOON } else { LOOKUP_INTERVAL };
             state.services(self.source.given())
         };
         let is_used = |name: &str, port: u16| used.iter().any(|listed| listed.address.is_at(name, port));
@@ -317,6 +326,9 @@ mod tests {
         let step = discovery.step(Instant::now());
         assert_eq!(urls(&step.places.unwrap()), ["https://a.example:443"], "neither another store nor another host");
         assert_eq!(step.work, Work::Nothing);
+        // A service that fails may have been the only one that was ready.
+        discovery.hasten();
+        assert_eq!(discovery.step(Instant::now() + SOON).work, Work::InTheBackground);
         // Nobody answers: the last ones, then the given ones.
         runtime.block_on(discovery.finish(None, None));
         let now = Instant::now();

@@ -278,6 +278,9 @@ impl Choice {
     /// Ejects a service that failed. Returns the outcome of the attempt for the call.
     pub(super) fn note<T>(&self, service: &Arc<Service>, outcome: Result<T, Failure>) -> Result<T, Failure> {
         let services = &self.services;
+        if is_failed(&outcome) {
+            services.discovery.hasten();
+        }
         let pause = match &outcome {
             Err(Failure::OtherStore(_)) => services.balancer.reject(service, random_numbers()[0]),
             outcome if is_failed(outcome) => services.balancer.eject(service, random_numbers()[0]),

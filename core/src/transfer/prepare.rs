@@ -1,7 +1,7 @@
 //! The settings of both storages: the destination must be new, or a copy of the source.
 
 use crate::error::Error;
-use crate::settings::Settings;
+use crate::settings::{Padding, Settings};
 use crate::storage::{self, Storage};
 
 /// How often the settings of the destination are compared again after a concurrent change.
@@ -16,17 +16,21 @@ pub(super) fn source(from: &dyn Storage) -> Result<Settings, Error> {
     Ok(Settings::decode(&document)?)
 }
 
-/// Writes the source's settings to the destination, unless it is another store.
+/// Writes the source's settings to the destination, unless it is another store. A destination that pads goes on to do so.
 pub(super) fn destination(to: &dyn Storage, settings: &Settings) -> Result<(), Error> {
-    let new = settings.encode();
     for _ in 0..ATTEMPTS {
         let there = to.settings()?;
+        let mut new = settings.clone();
         match &there {
-            Some(there) if *there == new => return Ok(()),
-            Some(there) => match Settings::decode(there)? {
+            Some(document) => match Settings::decode(document)? {
                 // A service has made the id, and nothing has been stored.
                 there if there.generations.is_empty() && to.list(None, 1)?.is_empty() => {}
-                there => check_same_store(&there, settings)?,
+                there => {
+                    check_same_store(&there, settings)?;
+                    if there.padding == Padding::Padme {
+                        new.padding = there.padding;
+                    }
+                }
             },
             None if !to.list(None, 1)?.is_empty() && to.settings()?.is_none() => {
                 return Err(Error::InvalidArgument(
@@ -34,6 +38,10 @@ pub(super) fn destination(to: &dyn Storage, settings: &Settings) -> Result<(), E
                 ));
             }
             None => {}
+        }
+        let new = new.encode();
+        if there.as_ref() == Some(&new) {
+            return Ok(());
         }
         match to.swap_settings(there.as_deref(), &new) {
             Err(storage::Error::Conflict) => {}
@@ -54,6 +62,11 @@ fn check_same_store(there: &Settings, settings: &Settings) -> Result<(), Error> 
     if ahead > GENERATIONS / 2 || ahead == 0 && ours.check_value != theirs.check_value {
         let text = "the destination has a later index key than the source, which would no longer open it: choose a new \
                     path";
+        return Err(Error::InvalidArgument(text.into()));
+    }
+    if ahead == 0 && settings.generations.len() > there.generations.len() {
+        let text = "the destination has finished the rotation of the index key in which the source is, and may have lost \
+                    the previous key: choose a new path";
         return Err(Error::InvalidArgument(text.into()));
     }
     Ok(())
@@ -91,9 +104,25 @@ mod tests {
         {
             assert!(onto(there, ours), "{there:?} {ours:?}");
         }
-        for (there, ours) in [(&[2][..], &[1][..]), (&[2, 1], &[1]), (&[1], &[255])] {
+        for (there, ours) in [(&[2][..], &[1][..]), (&[2], &[2, 1]), (&[2, 1], &[1]), (&[1], &[255])] {
             assert!(!onto(there, ours), "{there:?} {ours:?}");
         }
+    }
+
+    #[test]
+    fn a_destination_that_pads_goes_on_to_pad() {
+        for (there, ours) in [(&[1][..], &[1][..]), (&[1], &[2, 1])] {
+            let to = MemoryStorage::new();
+            let padding = Padding::Padme;
+            to.swap_settings(None, &Settings { padding, ..settings(there) }.encode()).unwrap();
+            destination(&to, &settings(ours)).unwrap();
+            assert_eq!(to.settings().unwrap(), Some(Settings { padding, ..settings(ours) }.encode()));
+        }
+        let to = MemoryStorage::new();
+        to.swap_settings(None, &settings(&[1]).encode()).unwrap();
+        let padded = Settings { padding: Padding::Padme, ..settings(&[1]) };
+        destination(&to, &padded).unwrap();
+        assert_eq!(to.settings().unwrap(), Some(padded.encode()));
     }
 
     #[test]
