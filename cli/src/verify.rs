@@ -41,7 +41,7 @@ pub(crate) fn run(options: &Options, args: &Verify) -> Result<(), Failure> {
             print(options, &json!({"restored": locator}), &format!("{locator} restored"))?;
         }
         for damage in &repaired.lost {
-            print(options, &json!({"lost": as_json(damage)}), &format!("{damage}, and not in the copy: lost"))?;
+            print(options, &json!({"lost": as_json(damage)}), &format!("{damage}: lost"))?;
         }
         lost = repaired.lost.len() as u64;
         report = search(options, &*storage, &VerifyOptions::new())?;

@@ -182,7 +182,7 @@ impl Damage {
 pub(crate) struct Repair {
     /// The locators of the restored records.
     restored: Vec<String>,
-    /// Damage that was not readable at all, and is not in the copy.
+    /// Damage that was not readable and is not in the copy; and records of which a repair removed the hidden row.
     lost: Vec<Damage>,
 }
 

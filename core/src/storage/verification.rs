@@ -188,7 +188,8 @@ pub struct Verified {
 pub struct Repaired {
     /// The records that were restored from the copy.
     pub restored: Vec<Locator>,
-    /// Damage that could not be read and is not in the copy: its records are not in the storage any more.
+    /// Damage that could not be read and is not in the copy: its records are not in the storage any more. Also each
+    /// record that had two rows: of its two versions, only the one that users saw is in the storage.
     pub lost: Vec<Damage>,
 }
 

@@ -41,6 +41,26 @@ pub(crate) fn hide_records(path: &std::path::Path, records: u8, left: u8) {
     std::fs::write(path, file).unwrap();
 }
 
+/// Lets that index of a closed database lack exactly the rows with this condition.
+#[cfg(feature = "sqlite")]
+pub(crate) fn hide_rows(path: &std::path::Path, condition: &str) {
+    let of_index = "FROM sqlite_schema WHERE name = 'record_prefix'";
+    let sql = format!(
+        "CREATE TEMP TABLE hidden AS SELECT * FROM record NOT INDEXED WHERE {condition};
+        DELETE FROM record WHERE id IN (SELECT id FROM hidden);
+        PRAGMA writable_schema = ON;
+        CREATE TEMP TABLE entry AS SELECT * {of_index};
+        DELETE {of_index};
+        PRAGMA writable_schema = RESET;
+        INSERT INTO record SELECT * FROM hidden;
+        PRAGMA writable_schema = ON;
+        INSERT INTO sqlite_schema SELECT * FROM entry;
+        PRAGMA writable_schema = RESET;
+        PRAGMA wal_checkpoint(TRUNCATE)"
+    );
+    rusqlite::Connection::open(path).unwrap().execute_batch(&sql).unwrap();
+}
+
 /// The position of the root page of that index.
 #[cfg(feature = "sqlite")]
 pub(crate) fn root_of_index(path: &std::path::Path) -> usize {

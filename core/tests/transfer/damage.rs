@@ -155,6 +155,30 @@ fn rows(path: &Path) -> Vec<(Vec<u8>, Vec<u8>)> {
     rows.collect::<Result<_, _>>().unwrap()
 }
 
+/// Each search finds one of two rows of a record, and nobody knows which of them is the later version.
+#[test]
+fn a_record_with_two_rows_is_damage_at_both_ends() {
+    for (records, column) in [(6, "id + 1000"), (6, "id - 1000"), (5000, "id + 10000")] {
+        let folder = tempfile::tempdir().unwrap();
+        let from = database(folder.path(), "from.db");
+        let items: Vec<_> = (0..records).map(|n: u32| (n.to_le_bytes(), pattern(100))).collect();
+        drop(open(&from).store_many(&items).unwrap());
+        let sql = format!(
+            "INSERT INTO record SELECT {column}, prefix, len, expires_at, object, checksum, locator,
+                CAST(substr(head, 1, 67) || x'01' AS BLOB), body FROM record WHERE locator = ?1"
+        );
+        let locator = from.list(None, 3).unwrap()[2].locator;
+        let from = damage(folder.path(), "from.db", from, &sql, &locator);
+        let to = memory();
+        for _ in 0..2 {
+            let copied = run(&from, &to, true).unwrap();
+            assert!(!copied.is_complete(), "{copied:?}");
+        }
+        let copied = run(&to, &from, true);
+        assert!(copied.unwrap_err().full_message().contains("the destination is damaged"));
+    }
+}
+
 /// The same at the destination, where new versions of such records would become second rows, and removed ones stay.
 #[test]
 fn records_that_a_damaged_index_hides_at_the_destination_are_not_written_again() {

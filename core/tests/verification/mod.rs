@@ -4,6 +4,7 @@ mod flipped_bits;
 mod misplaced_pages;
 mod pages;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::num::NonZero;
@@ -15,6 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
+use strongroom::interrupt::interruptible;
 use strongroom::storage::{Damage, DamageKind, Error as StorageError, Locator, PutMode, SqliteStorage, Storage};
 use strongroom::{Durability, Error, RecordKey, Strongroom, VerifyOptions, VerifyReport, WriteOptions, repair, verify};
 
@@ -22,7 +24,7 @@ use self::pages::{PAGE, Use, uses};
 use crate::support::hooked::hooked;
 use crate::support::rounds::rounds;
 use crate::support::wait::{DEADLINE, Join, StopOnDrop};
-use crate::support::{hide_records, index_key, pattern};
+use crate::support::{hide_rows, index_key, pattern};
 
 /// The outcome of damage to a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -399,40 +401,120 @@ fn what_is_lost_is_reported() {
     assert_eq!(report.records + repaired.lost.len() as u64, 1507);
 }
 
-/// A damaged index hides records, whose ids are stored again. Only the later versions are reachable then, and stay.
-#[test]
-fn of_two_rows_of_a_record_the_later_one_stays() {
-    let ids = ["a", "b", "c", "d", "e", "f"];
-    for (len, is_index_whole) in [(100, false), (100, true), (600_000, false), (600_000, true)] {
-        let folder = tempfile::tempdir().unwrap();
-        let [path, backup] = ["records.db", "backup.db"].map(|name| folder.path().join(name));
-        let store = open(&path).unwrap();
-        ids.iter().for_each(|id| drop(store.store(id, pattern(len)).unwrap()));
-        store.close().unwrap();
-        fs::copy(&path, &backup).unwrap();
-        hide_records(&path, 6, 2);
-        let store = open(&path).unwrap();
-        let stored = ids.iter().filter_map(|id| Some((id, store.store(id, pattern(len + 1)).ok()?)));
-        let stored: Vec<_> = stored.collect();
-        assert_eq!(stored.len(), 4);
-        store.close().unwrap();
-        if is_index_whole {
-            Connection::open(&path).unwrap().execute_batch("REINDEX").unwrap();
-        }
+/// The rows that the index lacks: the first ones of the records with two rows, none, the second ones, all.
+const HIDDEN: [&str; 4] = ["id <= 4", "0", "id > 6", "1"];
 
-        let storage: Arc<dyn Storage> = Arc::new(SqliteStorage::open_existing(&path, Durability::Relaxed).unwrap());
-        let (_, found) = search(&*storage).unwrap();
-        let expected = Damage::new(None, "table record", DamageKind::Mismatch);
-        assert!(if is_index_whole { found == [expected] } else { !found.is_empty() }, "{found:?}");
-        let repaired = repair(&storage, &SqliteStorage::open_read_only(&backup).unwrap()).unwrap();
-        assert!(repaired.restored.is_empty() && repaired.lost.is_empty(), "{repaired:?}");
-        let (report, found) = search(&*storage).unwrap();
-        assert_eq!((report.records, found), (6, vec![]));
-        assert_eq!(storage.list(None, 10).unwrap().len(), 6);
-        storage.close().unwrap();
-        let store = open(&path).unwrap();
-        assert!(stored.iter().all(|(id, key)| store.retrieve(id, key).unwrap() == pattern(len + 1)));
+/// A closed store and its backup. The index lacked the rows of four of six records, whose ids were stored again: rows 1
+/// to 4, and 7 to 10.
+fn store_with_doubles(folder: &Path, len: usize) -> [PathBuf; 2] {
+    let [path, backup] = ["records.db", "backup.db"].map(|name| folder.join(name));
+    let ids = ["a", "b", "c", "d", "e", "f"];
+    let store = open(&path).unwrap();
+    ids.iter().for_each(|id| drop(store.store(id, pattern(len)).unwrap()));
+    store.close().unwrap();
+    fs::copy(&path, &backup).unwrap();
+    hide_rows(&path, "id <= 4");
+    let store = open(&path).unwrap();
+    let stored: Vec<_> = ids.iter().filter(|id| store.store(id, pattern(len + 1)).is_ok()).collect();
+    assert_eq!(stored, [&"a", &"b", &"c", &"d"]);
+    store.close().unwrap();
+    Connection::open(&path).unwrap().execute_batch("REINDEX").unwrap();
+    [path, backup]
+}
+
+/// The record with each locator.
+type Versions = BTreeMap<Locator, Option<Vec<u8>>>;
+
+/// The versions that users of an open database see, for the locators of all its rows.
+fn visible(path: &Path, storage: &dyn Storage) -> Versions {
+    let connection = Connection::open(path).unwrap();
+    let mut statement = connection.prepare("SELECT DISTINCT locator FROM record NOT INDEXED").unwrap();
+    let locators = statement.query_map((), |row| Ok(Locator::from_bytes(row.get(0)?))).unwrap();
+    let locators = locators.map(Result::unwrap);
+    locators.map(|locator| (locator, storage.get(&locator).unwrap())).collect()
+}
+
+/// A damaged index hides records, whose ids are stored again. A repair replaces no version that users see, even if it
+/// stops: they may write other versions before the next one.
+#[test]
+fn of_two_rows_of_a_record_the_visible_one_stays() {
+    for len in [100, 600_000] {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, backup] = store_with_doubles(folder.path(), len);
+        let copy = SqliteStorage::open_read_only(&backup).unwrap();
+        let removed: Vec<_> = {
+            let connection = Connection::open(&path).unwrap();
+            let sql = "SELECT locator FROM record GROUP BY locator HAVING count(*) = 2 ORDER BY locator";
+            let mut statement = connection.prepare(sql).unwrap();
+            let locators = statement.query_map((), |row| Ok(Locator::from_bytes(row.get(0)?))).unwrap();
+            let damage = |locator| Damage::new(Some(locator), "table record", DamageKind::Mismatch);
+            locators.map(|locator| damage(locator.unwrap())).collect()
+        };
+        assert_eq!(removed.len(), 4);
+        let whole = fs::read(&path).unwrap();
+        for hidden in HIDDEN {
+            fs::write(&path, &whole).unwrap();
+            hide_rows(&path, hidden);
+            Connection::open(&path).unwrap().execute_batch("CREATE TABLE note (text)").unwrap();
+            let storage: Arc<dyn Storage> = Arc::new(SqliteStorage::open_existing(&path, Durability::Relaxed).unwrap());
+            let before = visible(&path, &*storage);
+            let (_, found) = search(&*storage).unwrap();
+            let double = Damage::new(None, "table record", DamageKind::Mismatch);
+            assert!(found.contains(&double), "{hidden}: {found:?}");
+
+            let refused = repair(&storage, &copy);
+            assert!(matches!(refused, Err(Error::Unsupported(_))), "{hidden}: {refused:?}");
+            assert!(visible(&path, &*storage) == before, "{hidden}");
+            assert_eq!(search(&*storage).unwrap().1, found, "{hidden}");
+            Connection::open(&path).unwrap().execute_batch("DROP TABLE note").unwrap();
+
+            let repaired = repair(&storage, &copy).unwrap();
+            let after = visible(&path, &*storage);
+            for (locator, version) in &after {
+                // Without the index, those of the backup are the first ones.
+                let expected = before[locator].clone().or_else(|| copy.get(locator).unwrap());
+                assert!(expected.is_some() && *version == expected, "{hidden}");
+            }
+            assert_eq!(repaired.restored, []);
+            assert_eq!(repaired.lost, removed, "{hidden}");
+            let (report, found) = search(&*storage).unwrap();
+            assert_eq!((report.records, found), (6, vec![]), "{hidden}");
+            assert_eq!(storage.list(None, 10).unwrap().len(), 6);
+            storage.close().unwrap();
+        }
     }
+}
+
+/// Stops the repair later and later, until it ends before the interrupt.
+#[test]
+fn an_interrupted_repair_changes_nothing() {
+    thread_local! {
+        /// How often the repair asks in vain.
+        static LEFT: Cell<u32> = const { Cell::new(0) };
+    }
+    fn is_last() -> bool {
+        LEFT.set(LEFT.get().saturating_sub(1));
+        LEFT.get() == 0
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let [path, backup] = store_with_doubles(folder.path(), 3_000_000);
+    hide_rows(&path, HIDDEN[0]);
+    let storage: Arc<dyn Storage> = Arc::new(SqliteStorage::open_existing(&path, Durability::Relaxed).unwrap());
+    let copy = SqliteStorage::open_read_only(&backup).unwrap();
+    let before = visible(&path, &*storage);
+    for asked in (0..20).map(|n| 1 << n) {
+        LEFT.set(asked);
+        let repaired = interruptible(is_last, || repair(&storage, &copy));
+        assert!(visible(&path, &*storage) == before, "asked {asked} times");
+        match repaired {
+            Err(Error::Busy) => assert_ne!(search(&*storage).unwrap().1, []),
+            repaired => {
+                assert_eq!(repaired.unwrap().lost.len(), 4);
+                return;
+            }
+        }
+    }
+    panic!("the repair does not end");
 }
 
 /// The temporary folder of a rebuild has the records of the store.

@@ -963,7 +963,7 @@ class Repair:
 
     @property
     def lost(self) -> list[Damage]:
-        """Damage that was not readable at all, and is not in the copy."""
+        """Damage that was not readable and is not in the copy; and records of which a repair removed the hidden row."""
 
 @final
 class Copied:

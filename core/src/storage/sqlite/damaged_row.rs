@@ -31,10 +31,7 @@ impl DamagedRow {
     }
 
     pub(super) fn locator(&self) -> Option<Locator> {
-        match self.columns.get(1) {
-            Some(Value::Blob(bytes)) => <[u8; LOCATOR_LEN]>::try_from(&**bytes).ok().map(Locator::from_bytes),
-            _ => None,
-        }
+        self.columns.get(1).and_then(locator)
     }
 
     /// Removes the row, if it is still the same. Its segments become garbage if the row identifies them reliably.
@@ -49,6 +46,14 @@ impl DamagedRow {
             Some(Value::Integer(object)) if self.row_is_intact => garbage::add_dead(connection, *object),
             _ => Ok(()),
         }
+    }
+}
+
+/// The locator in a column.
+pub(super) fn locator(value: &Value) -> Option<Locator> {
+    match value {
+        Value::Blob(bytes) => <[u8; LOCATOR_LEN]>::try_from(&**bytes).ok().map(Locator::from_bytes),
+        _ => None,
     }
 }
 

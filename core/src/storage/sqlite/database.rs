@@ -43,6 +43,8 @@ pub(super) struct Database {
     pub(super) file_identity: Arc<FileIdentityGuard>,
     pub(super) state: Arc<HandleState>,
     pub(super) owner: OwnerProcess,
+    /// Locked while the database is being closed.
+    pub(super) closing: Mutex<()>,
 }
 
 impl Database {
@@ -150,8 +152,9 @@ impl Database {
     }
 
     /// Waits for a running write, and a little for running reads, checkpoints the log, and closes all connections. If a
-    /// read goes on for longer, the checkpoint follows at its end.
+    /// read goes on for longer, the checkpoint follows at its end. A second call waits for the first.
     pub(super) fn close(&self) -> Result<(), Error> {
+        let _closing = lock(&self.closing);
         if let Err(Error::Closed) = self.state.check_readable() {
             return Ok(());
         }

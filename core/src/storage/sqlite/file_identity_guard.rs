@@ -18,7 +18,6 @@ use rusqlite::Connection;
 use super::error::Outcome;
 use super::lock;
 #[cfg(unix)]
-#[cfg(unix)]
 use crate::storage::Error;
 #[cfg(unix)]
 use crate::util::files::{folder_of, with_suffix};

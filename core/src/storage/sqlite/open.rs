@@ -155,6 +155,7 @@ impl SqliteStorage {
             file_identity,
             state: Arc::default(),
             owner: OwnerProcess::current(),
+            closing: Mutex::default(),
         };
         Self { database: Arc::new(database), reclaimer: Reclaimer::default() }
     }

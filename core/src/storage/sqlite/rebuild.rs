@@ -12,6 +12,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 use super::connection_settings::{self, Commit};
+use super::damaged_row::locator;
 use super::error::{Fault, Outcome};
 use super::path;
 use super::rows::{self, check_interrupt};
@@ -19,7 +20,7 @@ use super::verify::row::{self, place_of_lost};
 use super::verify::structure::{each_row_of_index, tolerate};
 use super::writer::Writer;
 use super::{Durability, SqliteStorage, schema};
-use crate::storage::{Damage, DamageKind, Error, Repaired, Storage};
+use crate::storage::{Damage, DamageKind, Error, Locator, Repaired, Storage};
 use crate::util::files::folder_of;
 
 /// How often a rebuild starts again because another process has written.
@@ -55,9 +56,11 @@ impl SqliteStorage {
         let folder = temporary_folder(&database.path)?;
         let new = new_database(&folder.path().join("records.db"), connection_settings::get(old, "page_size")?)?;
         let transaction = old.transaction()?;
-        let lost = copy_rows(&transaction, &new, copy)?;
+        let CopiedRows { lost, removed } = copy_rows(&transaction, &new, copy)?;
         let mut repaired = new.repair_rows(copy)?;
         drop(transaction);
+        let removed = removed.into_iter();
+        repaired.lost.extend(removed.map(|locator| Damage::new(Some(locator), "table record", DamageKind::Mismatch)));
         restore_lost_rows(&new, copy, lost, &mut repaired)?;
         let _leader = database.commit_queue.lead_alone().ok_or(Error::Busy)?;
         let is_done = new.database.snapshot(|new| {
@@ -87,9 +90,17 @@ fn new_database(path: &Path, page_size: i32) -> Outcome<Arc<SqliteStorage>> {
     Ok(Arc::new(SqliteStorage::open_existing(path, Durability::Relaxed)?))
 }
 
-/// Copies everything that is readable, damaged or not, and returns the prefixes of unreadable records. Uploads that are
-/// running end with [`Error::Conflict`].
-fn copy_rows(old: &Connection, new: &SqliteStorage, copy: &dyn Storage) -> Outcome<BTreeSet<i64>> {
+/// The rows that a copy of all rows has left out.
+#[derive(Default)]
+struct CopiedRows {
+    /// The prefixes of unreadable records.
+    lost: BTreeSet<i64>,
+    /// The records of which one of two rows was removed.
+    removed: BTreeSet<Locator>,
+}
+
+/// Copies everything that is readable, damaged or not. Uploads that are running end with [`Error::Conflict`].
+fn copy_rows(old: &Connection, new: &SqliteStorage, copy: &dyn Storage) -> Outcome<CopiedRows> {
     let settings = match rows::settings(old) {
         Ok(Some(settings)) => Some(settings),
         _ => copy.settings()?,
@@ -97,34 +108,44 @@ fn copy_rows(old: &Connection, new: &SqliteStorage, copy: &dyn Storage) -> Outco
     if let Some(settings) = settings {
         new.swap_settings(None, &settings)?;
     }
+    let mut copied = CopiedRows::default();
     for table in [RECORDS, SEGMENTS] {
-        let mut batch = Batch::new(new, table);
-        each_readable_row(old, table, |row| batch.push(old, row))?;
+        let mut batch = Batch::new(old, new, table);
+        each_readable_row(old, table, |row| batch.push(row))?;
         batch.flush()?;
+        copied.removed.append(&mut batch.removed);
     }
-    copy_rows_of_index(old, new)
+    copy_rows_of_index(old, new, &mut copied)?;
+    Ok(copied)
 }
 
 /// Copies the records that the index has, and the scan of the table has passed over: a page in the place of another may
-/// lead past them. Returns the prefixes of unreadable records.
-fn copy_rows_of_index(old: &Connection, new: &SqliteStorage) -> Outcome<BTreeSet<i64>> {
-    let mut lost = BTreeSet::new();
+/// lead past them.
+fn copy_rows_of_index(old: &Connection, new: &SqliteStorage, copied: &mut CopiedRows) -> Outcome<()> {
+    let mut find_head = old.prepare("SELECT head FROM record NOT INDEXED WHERE id = ?1")?;
     let mut find = old.prepare(&format!("SELECT {} FROM record NOT INDEXED WHERE id = ?1", RECORDS.names))?;
-    let mut batch = Batch::new(new, RECORDS);
+    let mut batch = Batch::new(old, new, RECORDS);
     tolerate(each_row_of_index(old, |prefix, id| {
-        if has_prefix(new, prefix)? {
+        let head: Option<Value> = readable(find_head.query_row([id], |row| row.get(0)).optional())?.flatten();
+        // The row there may be another one of the record.
+        let is_there = match head {
+            Some(head) => has_version(new, prefix, &head)?,
+            None => has_prefix(new, prefix)?,
+        };
+        if is_there {
             return Ok(());
         }
         match readable(find.query([id])?.next())? {
-            Some(Some(row)) => batch.push(old, row),
+            Some(Some(row)) => batch.push(row),
             _ => {
-                lost.insert(prefix);
+                copied.lost.insert(prefix);
                 Ok(())
             }
         }
     }))?;
     batch.flush()?;
-    Ok(lost)
+    copied.removed.append(&mut batch.removed);
+    Ok(())
 }
 
 /// The columns of a row but for its id.
@@ -206,34 +227,40 @@ fn prefix_in_index(old: &Connection, id: i64) -> Outcome<Option<i64>> {
     Ok(readable(statement.query_row([id], |row| row.get(0)).optional())?.flatten())
 }
 
+/// The head of the version that users of the old database see, of this prefix and locator.
+fn visible_head(old: &Connection, key: [Option<&Value>; 2]) -> Outcome<Option<Value>> {
+    let sql = "SELECT head FROM record INDEXED BY record_prefix WHERE prefix = ?1 AND locator = ?2";
+    let mut statement = old.prepare_cached(sql)?;
+    Ok(readable(statement.query_row(key, |row| row.get(0)).optional())?.flatten())
+}
+
 /// Rows that one transaction inserts.
 struct Batch<'n> {
+    old: &'n Connection,
     new: &'n SqliteStorage,
     table: Table,
-    /// Each row, and whether its id is greater than all earlier ones.
-    rows: Vec<(bool, Vec<Value>)>,
+    rows: Vec<Vec<Value>>,
     bytes: usize,
-    greatest_id: i64,
+    /// The records of which one of two rows was removed.
+    removed: BTreeSet<Locator>,
 }
 
 impl<'n> Batch<'n> {
-    fn new(new: &'n SqliteStorage, table: Table) -> Self {
-        Self { new, table, rows: Vec::new(), bytes: 0, greatest_id: i64::MIN }
+    fn new(old: &'n Connection, new: &'n SqliteStorage, table: Table) -> Self {
+        Self { old, new, table, rows: Vec::new(), bytes: 0, removed: BTreeSet::new() }
     }
 
-    fn push(&mut self, old: &Connection, row: &Row<'_>) -> Outcome<()> {
-        let id = row.get(0)?;
-        let row = values(old, self.table, row)?;
+    fn push(&mut self, row: &Row<'_>) -> Outcome<()> {
+        let row = values(self.old, self.table, row)?;
         let len = |value: &Value| if let Value::Blob(bytes) = value { bytes.len() } else { 8 };
         self.bytes += row.iter().map(len).sum::<usize>();
-        self.rows.push((id > self.greatest_id, row));
-        self.greatest_id = self.greatest_id.max(id);
+        self.rows.push(row);
         if self.rows.len() >= ROWS || self.bytes >= BATCH_BYTES { self.flush() } else { Ok(()) }
     }
 
     /// Inserts the rows. Those that do not fit into the table are damaged beyond use. If a record has two rows, the
-    /// later one stays: the index lacked the other when it was created. But a page in the place of another shows
-    /// earlier rows again, which are there already.
+    /// one that users see stays, and an intact one if both have the same version: a page in the place of another shows
+    /// earlier rows again. Two versions of a record have different heads.
     fn flush(&mut self) -> Outcome<()> {
         let Table { name, names, columns, .. } = self.table;
         let names = names.trim_start_matches("id, ");
@@ -241,18 +268,30 @@ impl<'n> Batch<'n> {
         let sql = format!("INSERT OR IGNORE INTO {name} ({names}) VALUES ({places})");
         self.new.database.write_with(Commit::Many, |connection| {
             let mut insert = connection.prepare_cached(&sql)?;
-            let mut is_there = connection.prepare_cached("SELECT 1 FROM record WHERE prefix = ?1 AND locator = ?2")?;
-            let sql = "DELETE FROM record WHERE prefix = ?1 AND locator = ?2 AND id < last_insert_rowid()";
-            let mut remove_earlier = connection.prepare_cached(sql)?;
-            for (is_later, row) in &self.rows {
-                let locator = [row.first(), row.get(5)];
-                let is_double = name == RECORDS.name && is_there.exists(locator)?;
-                if is_double && !is_later {
+            let sql = format!("SELECT {} FROM record WHERE prefix = ?1 AND locator = ?2", RECORDS.names);
+            let mut find = connection.prepare_cached(&sql)?;
+            let mut remove = connection.prepare_cached("DELETE FROM record WHERE id = ?1")?;
+            for row in &self.rows {
+                let (key, head) = ([row.first(), row.get(5)], row.get(6));
+                let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(7)?, row::check(row).is_ok()));
+                let other: Option<(i64, Value, bool)> = match name == RECORDS.name {
+                    true => find.query_row(key, read).optional()?,
+                    false => None,
+                };
+                let stays = match &other {
+                    None => false,
+                    Some((_, other_head, is_intact)) if Some(other_head) == head => *is_intact,
+                    Some(_) => {
+                        self.removed.extend(row.get(5).and_then(locator));
+                        visible_head(self.old, key)?.as_ref() != head
+                    }
+                };
+                if stays {
                     continue;
                 }
                 let inserted = readable(insert.execute(params_from_iter(row)))?;
-                if is_double && inserted == Some(1) {
-                    remove_earlier.execute(locator)?;
+                if let (Some(1), Some((id, ..))) = (inserted, other) {
+                    remove.execute([id])?;
                 }
             }
             Ok(())
@@ -282,6 +321,11 @@ fn restore_lost_rows(
     Ok(())
 }
 
+fn has_version(new: &SqliteStorage, prefix: i64, head: &Value) -> Outcome<bool> {
+    let sql = "SELECT 1 FROM record WHERE prefix = ?1 AND head = ?2";
+    new.database.read(|connection| Ok(connection.prepare_cached(sql)?.exists((prefix, head))?))
+}
+
 fn has_prefix(new: &SqliteStorage, prefix: i64) -> Outcome<bool> {
     let sql = "SELECT 1 FROM record WHERE prefix = ?1";
     new.database.read(|connection| Ok(connection.prepare_cached(sql)?.exists([prefix])?))
@@ -292,7 +336,7 @@ mod tests {
     use std::fs;
 
     use super::super::rows::SEGMENT_LEN;
-    use super::super::tests::{damage_page_with, locator, record, storage};
+    use super::super::tests::{add_row, add_row_with, damage_page_with, locator, record, storage};
     use super::*;
     use crate::storage::{LOCATOR_LEN, PutMode};
     use crate::util::interrupt::Cancellation;
@@ -384,6 +428,39 @@ mod tests {
         storage.put(&locator(2), &record(100), PutMode::Create).unwrap();
         assert!(replace().unwrap());
         assert_eq!(storage.get(&locator(1)).unwrap(), None);
+    }
+
+    /// A page in the place of another can hide the visible row from the scan of the table, which shows an earlier one.
+    #[test]
+    fn the_visible_row_comes_from_the_index_if_the_scan_passes_over_it() {
+        let [(_folder, old), (_other, new)] = [storage(), storage()];
+        for number in 1..=2 {
+            old.put(&locator(number), &record(100), PutMode::Create).unwrap();
+            new.put(&locator(number), &record(100), PutMode::Create).unwrap();
+        }
+        add_row(old.path(), 1, -5);
+        let visible = old.info(&locator(1)).unwrap().unwrap();
+        let connection = Connection::open(old.path()).unwrap();
+        for _ in 0..2 {
+            let mut copied = CopiedRows::default();
+            copy_rows_of_index(&connection, &new, &mut copied).unwrap();
+            assert_eq!((copied.removed, copied.lost), (BTreeSet::from([locator(1)]), BTreeSet::new()));
+            let list = new.list(None, 10).unwrap();
+            assert_eq!((list.len(), list[0].info), (2, visible));
+        }
+    }
+
+    #[test]
+    fn the_intact_one_of_two_rows_of_a_version_stays() {
+        for id in [-5, 5] {
+            let [(_folder, storage), (_other, copy)] = [storage(), storage()];
+            storage.put(&locator(1), &record(100), PutMode::Create).unwrap();
+            add_row_with(storage.path(), 1, id, "head, zeroblob(length(body))");
+            let repaired = storage.rebuild(&copy).unwrap();
+            assert_eq!(repaired.lost, []);
+            assert_eq!(storage.get(&locator(1)).unwrap(), Some(record(100)));
+            assert_eq!(storage.stats(0).unwrap().records, 1);
+        }
     }
 
     #[test]

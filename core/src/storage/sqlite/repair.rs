@@ -11,7 +11,7 @@ use super::rows::{SEGMENT_LEN, check_interrupt, prefix};
 use super::upload::SqliteUpload;
 use super::verify::structure::{self, Structure};
 use super::verify::{self, RowPosition};
-use super::{SqliteStorage, garbage};
+use super::{SqliteStorage, garbage, scan};
 use crate::storage::repair::intact_info;
 use crate::storage::{DamageKind, Error, Info, LOCATOR_LEN, Locator, PutMode, Repaired, Storage, Upload};
 use crate::util::interrupt::is_interrupted;
@@ -46,12 +46,16 @@ impl SqliteStorage {
         if left.needs_rebuild || !left.indexes.is_empty() { Err(Error::Corrupt.into()) } else { Ok(repaired) }
     }
 
-    /// Builds an index again.
+    /// Builds an index again. [`Error::Corrupt`] if a record has two rows: an index with both could show the one that
+    /// was hidden, in place of the one that users see.
     fn reindex(&self, index: &str) -> Outcome<()> {
         let sql = format!("REINDEX \"{}\"", index.replace('"', "\"\""));
         let _leader = self.database.commit_queue.lead_alone().ok_or(Error::Busy)?;
         self.database.with_writer(|writer| {
-            writer.interruptible_transact(Commit::Many, |connection| Ok(connection.execute_batch(&sql)?))
+            writer.interruptible_transact(Commit::Many, |connection| match scan::has_doubles_in_table(connection)? {
+                true => Err(Error::Corrupt.into()),
+                false => Ok(connection.execute_batch(&sql)?),
+            })
         })
     }
 
@@ -172,9 +176,20 @@ fn write_copy(copy: &dyn Storage, locator: &Locator, info: &Info, mut upload: Sq
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{record, storage};
+    use super::super::tests::{add_row, locator, record, storage};
     use super::*;
     use crate::util::interrupt::Cancellation;
+
+    /// The second row may be as new as this: another process may have created it after the check of the structure.
+    #[test]
+    fn no_index_of_two_rows_of_a_record_is_built_again() {
+        let (_folder, storage) = storage();
+        storage.put(&locator(1), &record(100), PutMode::Create).unwrap();
+        storage.reindex("record_prefix").unwrap();
+        add_row(storage.path(), 1, 5);
+        let outcome = storage.reindex("record_prefix");
+        assert!(matches!(outcome, Err(Fault(Error::Corrupt))), "{outcome:?}");
+    }
 
     #[test]
     fn an_interrupt_ends_the_work_on_an_index() {

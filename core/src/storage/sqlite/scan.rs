@@ -51,24 +51,43 @@ pub(super) fn list(connection: &Connection, after: Option<&Locator>, limit: usiz
 }
 
 /// Fails if the index, by which lists and searches find the rows, lacks rows of the table, as one with a damaged page
-/// can that SQLite reads without an error. Equal numbers suffice, because a list compares each entry with its row.
+/// can that SQLite reads without an error. Equal numbers suffice, because a list compares each entry with its row. Fails
+/// also if a record has two rows, of which each search finds only one.
 pub(super) fn check_index(connection: &Connection) -> Outcome<()> {
     let sql = "SELECT prefix, id FROM record INDEXED BY record_prefix ORDER BY prefix, id";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(())?;
-    let (mut last, mut entries) = (None, 0_u64);
+    let (mut last, mut entries, mut has_equal_prefixes) = (None, 0_u64, false);
     while let Some(row) = rows.next()? {
         let entry: (i64, i64) = (row.get(0)?, row.get(1)?);
         if last.is_some_and(|last| last >= entry) {
             return Err(Error::Corrupt.into());
         }
+        has_equal_prefixes |= last.is_some_and(|(prefix, _)| prefix == entry.0);
         (last, entries) = (Some(entry), entries + 1);
+    }
+    if has_equal_prefixes && has_doubles(connection)? {
+        return Err(Error::Corrupt.into());
     }
     // Not count(*), which no interrupt ends.
     let mut statement = connection.prepare_cached("SELECT count(id) FROM record NOT INDEXED")?;
     let mut rows = statement.query(())?;
     let row = rows.next()?.ok_or(Error::Corrupt)?;
     if unsigned(row, 0)? == entries { Ok(()) } else { Err(Error::Corrupt.into()) }
+}
+
+/// Whether the index shows two rows of a record. It lacked one of them when the other was created.
+pub(super) fn has_doubles(connection: &Connection) -> Outcome<bool> {
+    let sql = "SELECT 1 FROM record INDEXED BY record_prefix
+        WHERE prefix IN (SELECT prefix FROM record INDEXED BY record_prefix GROUP BY prefix HAVING count(*) > 1)
+        GROUP BY locator HAVING min(id) < max(id)";
+    Ok(connection.prepare(sql)?.exists(())?)
+}
+
+/// Whether the table has two rows of a record, whatever the index shows.
+pub(super) fn has_doubles_in_table(connection: &Connection) -> Outcome<bool> {
+    let sql = "SELECT 1 FROM record NOT INDEXED GROUP BY locator HAVING min(id) < max(id)";
+    Ok(connection.prepare(sql)?.exists(())?)
 }
 
 fn entry(row: &Row<'_>) -> Outcome<Entry> {

@@ -11,8 +11,7 @@ use rusqlite::Connection;
 use super::error::Outcome;
 use super::space_tests::wait_for_reclamation;
 use super::*;
-use crate::storage::LOCATOR_LEN;
-use crate::storage::{Damage, DamageKind};
+use crate::storage::{Damage, DamageKind, LOCATOR_LEN, check_lists};
 use crate::util::files::{database_files, with_suffix};
 use crate::util::interrupt::{self, interruptible};
 
@@ -44,6 +43,74 @@ pub(super) fn damage_page_with(path: &Path, bytes: &[u8]) {
     let place = file.windows(bytes.len()).position(|window| window == bytes).unwrap();
     file[place / 8192 * 8192] = 0;
     std::fs::write(path, file).unwrap();
+}
+
+/// Adds another row, with this id, of the record in row `of`: another version with a wrong checksum.
+pub(super) fn add_row(path: &Path, of: i64, id: i64) {
+    add_row_with(path, of, id, "zeroblob(68), body");
+}
+
+/// The same, with this head and body.
+pub(super) fn add_row_with(path: &Path, of: i64, id: i64, record: &str) {
+    let sql = format!(
+        "INSERT INTO record SELECT ?2, prefix, len, expires_at, object, checksum, locator, {record}
+        FROM record WHERE id = ?1"
+    );
+    assert_eq!(Connection::open(path).unwrap().execute(&sql, [of, id]).unwrap(), 1);
+}
+
+#[test]
+fn a_record_with_two_rows_hides_one_from_lists() {
+    let (_folder, storage) = storage();
+    for last in 0..3 {
+        let mut same_prefix = [1; LOCATOR_LEN];
+        same_prefix[LOCATOR_LEN - 1] = last;
+        storage.put(&Locator::from_bytes(same_prefix), &record(100), PutMode::Create).unwrap();
+        storage.put(&locator(2 + last), &record(100), PutMode::Create).unwrap();
+    }
+    check_lists(&storage).unwrap();
+    for of in 1..=6 {
+        add_row(storage.path(), of, -5);
+        let outcome = check_lists(&storage);
+        assert!(matches!(outcome, Err(Error::Corrupt)), "{outcome:?}");
+        Connection::open(storage.path()).unwrap().execute("DELETE FROM record WHERE id < 0", ()).unwrap();
+    }
+    check_lists(&storage).unwrap();
+}
+
+/// The second call does not return before the log is moved into the database.
+#[test]
+fn each_close_waits_until_the_database_is_closed() {
+    let (_folder, storage) = storage();
+    storage.put(&locator(1), &record(1000), PutMode::Create).unwrap();
+    let (end_read, read_ends) = mpsc::channel::<()>();
+    let (read_began, read_begins) = mpsc::channel();
+    thread::scope(|scope| {
+        let storage = &storage;
+        scope.spawn(move || {
+            storage.database.read(|connection| {
+                let mut statement = connection.prepare("SELECT id FROM record")?;
+                let mut rows = statement.query(())?;
+                let _row = rows.next()?;
+                read_began.send(()).unwrap();
+                let _ = read_ends.recv_timeout(Duration::from_secs(60));
+                Ok(())
+            })
+        });
+        read_begins.recv_timeout(Duration::from_secs(60)).unwrap();
+        scope.spawn(|| storage.close().unwrap());
+        let start = Instant::now();
+        while !matches!(storage.get(&locator(1)), Err(Error::Closed)) {
+            assert!(start.elapsed() < Duration::from_secs(60), "it is not closed");
+            thread::yield_now();
+        }
+        scope.spawn(move || {
+            thread::sleep(Duration::from_millis(200));
+            drop(end_read);
+        });
+        storage.close().unwrap();
+        assert!(!with_suffix(storage.path(), "-wal").exists());
+    });
 }
 
 /// A setting of the writer's connection.

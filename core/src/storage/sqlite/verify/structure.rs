@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, ffi};
 
 use super::super::error::{Fault, Outcome};
 use super::super::rows::check_interrupt;
+use super::super::scan;
 use super::row::place_of_lost;
 use crate::storage::{Damage, DamageKind, Error};
 
@@ -63,12 +64,13 @@ pub(crate) fn check(connection: &Connection) -> Outcome<Structure> {
     Ok(found)
 }
 
-/// Finds records with two rows. The index lacked one of them when the other was created.
+/// Finds records with two rows.
 fn doubles(connection: &Connection, found: &mut Structure) -> Outcome<()> {
-    let sql = "SELECT 1 FROM record INDEXED BY record_prefix
-        WHERE prefix IN (SELECT prefix FROM record INDEXED BY record_prefix GROUP BY prefix HAVING count(*) > 1)
-        GROUP BY locator HAVING count(DISTINCT id) > 1";
-    if connection.prepare(sql)?.exists(())? {
+    let has_doubles = match found.indexes.is_empty() {
+        true => scan::has_doubles(connection)?,
+        false => scan::has_doubles_in_table(connection)?, // the index may lack one of the rows
+    };
+    if has_doubles {
         found.needs_rebuild = true;
         found.add("table record", DamageKind::Mismatch);
     }
