@@ -1121,7 +1121,8 @@ strongroom_status strongroom_verify_path(const char *path,
 /// Replaces each damaged record by the one in `copy`, which is the same store at another place, such as a backup that is
 /// open with STRONGROOM_READ_ONLY. Only its intact records are used. Intact records are never replaced, and a damaged
 /// one that the copy lacks stays as it is: strongroom_verify reports it. `restored` counts restored records, `lost`
-/// unreadable ones that the copy lacks. Others should not write meanwhile.
+/// unreadable ones that the copy lacks, and second versions of records, which users did not see. Others should not write
+/// meanwhile.
 ///
 /// STRONGROOM_INVALID_ARGUMENT if `copy` is another store, or the same handle; STRONGROOM_UNSUPPORTED on a service, or
 /// read-only; STRONGROOM_BUSY if others never stop writing. After a failure, some records may have been restored.

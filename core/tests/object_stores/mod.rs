@@ -2,6 +2,7 @@
 //! records.
 
 mod damage;
+mod foreign_objects;
 mod interrupted_moves;
 mod killed;
 mod leaks;

@@ -1,5 +1,6 @@
 //! A bucket that keeps old versions: the store works, and the old versions stay, as the documentation says.
 
+use std::net::SocketAddr;
 use std::process::Command;
 
 use strongroom::Strongroom;
@@ -9,8 +10,8 @@ use crate::support::index_key;
 use crate::support::object_store::{ObjectServer, hash};
 use crate::support::wait::output;
 
-fn s3(method: &str, target: &str, body: &str) -> String {
-    let (user, address) = (format!("{}:{}", ACCESS_KEY.0, ACCESS_KEY.1), ObjectServer::shared().address());
+pub(super) fn s3(address: SocketAddr, method: &str, target: &str, body: &str) -> String {
+    let user = format!("{}:{}", ACCESS_KEY.0, ACCESS_KEY.1);
     let mut curl = Command::new("curl");
     curl.args(["--silent", "--show-error", "--fail", "--max-time", "20", "--aws-sigv4", "aws:amz:us-east-1:s3"]);
     // Older versions of curl neither send the hash of a body nor sort the options of a URL, both of which are signed.
@@ -26,6 +27,7 @@ fn a_versioned_bucket_keeps_what_was_erased() {
     let bucket = hash(&("versioned", std::process::id()));
     let url = ObjectServer::shared().url("store").to_string().replace(BUCKET, &bucket);
     let url = url.parse::<strongroom::storage::BucketUrl>().unwrap().access_key(ACCESS_KEY.0, ACCESS_KEY.1.to_owned());
+    let s3 = |method, target: &str, body| s3(ObjectServer::shared().address(), method, target, body);
     s3("PUT", &bucket, "");
     let versions = || s3("GET", &format!("{bucket}?prefix=store%2Fr%2F&versions="), "").matches("<Version>").count();
     let enabled = "<VersioningConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\

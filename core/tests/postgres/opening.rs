@@ -168,6 +168,31 @@ fn no_home_folder_is_needed() {
     crate::support::mounts::run(child);
 }
 
+/// In a process with such variables, and with files in its home folder.
+#[test]
+fn empty_variables_count_as_absent() {
+    const TEST: &str = "opening::empty_variables_count_as_absent";
+    const VARIABLES: [&str; 6] = ["PGPASSWORD", "PGPASSFILE", "PGUSER", "PGSERVICE", "PGSERVICEFILE", "PGSYSCONFDIR"];
+    if let Some(url) = std::env::var_os(crate::support::mounts::FOLDER) {
+        PostgresStorage::open(&config(url.to_str().unwrap())).unwrap(); // by ~/.pgpass, as USER
+        PostgresStorage::open(&config("postgres://?service=records")).unwrap();
+        return;
+    }
+    let (server, folder) = (Postgres::shared(), tempfile::tempdir().unwrap());
+    let (role, schema, port) = (role(server, "empty"), unique("empty_variables"), server.port());
+    server.sql(&format!("GRANT CREATE ON DATABASE postgres TO {role}"));
+    let passwords = folder.path().join(".pgpass");
+    std::fs::write(&passwords, format!("*:*:*:{role}:s3cret\n")).unwrap();
+    std::fs::set_permissions(&passwords, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let section = format!("[records]\nhost=127.0.0.1\nport={port}\ndbname=postgres\nschema={schema}\n");
+    std::fs::write(folder.path().join(".pg_service.conf"), section).unwrap();
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    child.args([TEST, "--exact", "--nocapture"]).env("HOME", folder.path()).env("USER", &role);
+    child.env(crate::support::mounts::FOLDER, format!("postgres://127.0.0.1:{port}/postgres?schema={schema}"));
+    child.envs(VARIABLES.map(|name| (name, "")));
+    crate::support::mounts::run(child);
+}
+
 #[test]
 fn a_role_needs_no_right_to_change_tables() {
     let (server, schema) = (Postgres::shared(), unique("roles"));
@@ -254,7 +279,7 @@ fn more_clients_than_connections_get_an_error() {
     let role = unique("limited");
     server.sql(&format!("CREATE ROLE {role} LOGIN CONNECTION LIMIT 0"));
     let url = server.url("test_limited").replace("strongroom@", &format!("{role}@"));
-    assert_refused(&config(&url), "Storage", "pooler");
+    assert_refused(&config(&url), "Storage", "CONNECTION LIMIT of the role or database");
 }
 
 /// A trigger stands for the server's states: each refuses the write, and the next write succeeds.
@@ -268,7 +293,7 @@ fn refusals_of_the_server_are_told_apart() {
         ("53200", "Storage", "53200"),
         ("25006", "Storage", "primary server"),
         ("42501", "AccessDenied", "42501"),
-        ("57014", "Busy", ""),
+        ("57014", "Storage", "statement_timeout"),
         ("40001", "Busy", ""),
         ("55P03", "Busy", ""),
         ("P0001", "Storage", "P0001"),
@@ -288,6 +313,29 @@ fn refusals_of_the_server_are_told_apart() {
         server.sql(&format!("DROP TRIGGER refuse ON {schema}.records"));
         assert!(storage.info(&locator).unwrap().is_none(), "{state}");
         storage.put(&locator, &record, PutMode::Create).unwrap();
+    }
+}
+
+/// A trigger stands for a server that ends the session of a first attempt: the write is repeated.
+#[test]
+fn a_session_that_the_server_ends_is_replaced() {
+    let (server, schema) = (Postgres::shared(), &unique("ended"));
+    let storage = PostgresStorage::open(&config(&server.url(schema))).unwrap();
+    let record = [[1, 1, 0, 0].to_vec(), vec![0; 200]].concat();
+    for (n, state) in ["57P01", "57P05", "25P03", "25P04", "08006"].into_iter().enumerate() {
+        server.sql(&format!(
+            "CREATE SEQUENCE {schema}.attempts_{n};
+            CREATE FUNCTION {schema}.end_{n}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                IF nextval('{schema}.attempts_{n}') = 1 THEN RAISE EXCEPTION 'ended' USING ERRCODE = '{state}'; END IF;
+                RETURN NULL;
+            END $$;
+            CREATE TRIGGER end_{n} BEFORE INSERT ON {schema}.records EXECUTE FUNCTION {schema}.end_{n}()"
+        ));
+        let locator = Locator::from_bytes([u8::try_from(n).unwrap(); 32]);
+        if let Err(error) = storage.put(&locator, &record, PutMode::Create) {
+            panic!("{state}: {error:?}");
+        }
+        assert_eq!(storage.get(&locator).unwrap().as_ref(), Some(&record), "{state}");
     }
 }
 
@@ -340,6 +388,39 @@ fn a_row_without_a_readable_head_or_length_is_restored() {
     storage.close().unwrap();
     let closed = Arc::clone(&storage).upload(locator, PutMode::Overwrite);
     assert!(matches!(closed, Err(Error::Closed)), "{closed:?}");
+}
+
+/// Such a row is named, and the records before and after it are checked.
+#[test]
+fn a_row_without_a_readable_locator_is_reported() {
+    let (server, schema) = (Postgres::shared(), &unique("malformed"));
+    let storage = PostgresStorage::open(&config(&server.url(schema))).unwrap();
+    let record = [[1, 1, 0, 0].to_vec(), vec![0; 200]].concat();
+    for n in 0..6 {
+        storage.put(&Locator::from_bytes([n; 32]), &record, PutMode::Create).unwrap();
+    }
+    for (n, damaged) in [(1, "substr(locator, 2)"), (3, "locator || '\\x00'"), (4, "''"), (5, "repeat('x', 99)::bytea")]
+    {
+        let row = format!("locator = decode(repeat('{n:02x}', 32), 'hex')");
+        server.sql(&format!("UPDATE {schema}.records SET locator = {damaged} WHERE {row}"));
+    }
+    for limit in [1, 100] {
+        let (mut found, mut records, mut position) = (Vec::new(), 0, None);
+        loop {
+            let step = storage.verify(position.as_ref(), limit).unwrap();
+            (records, position) = (records + step.records, step.next);
+            found.extend(step.damage);
+            if position.is_none() {
+                break;
+            }
+        }
+        assert_eq!((records, found), (2, Vec::new()));
+    }
+    let step = storage.verify(Some(&strongroom::storage::VerifyPosition::Structure), 1).unwrap();
+    let mut found: Vec<_> = step.damage.iter().map(ToString::to_string).collect();
+    found.sort();
+    let rows = ["01".repeat(31), "03".repeat(32) + "00", "78".repeat(64), String::new()];
+    assert_eq!(found, rows.map(|row| format!("- row {row}: malformed")));
 }
 
 #[test]

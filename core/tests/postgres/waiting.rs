@@ -88,6 +88,29 @@ fn a_long_statement_and_others_do_not_disturb_each_other() {
     });
 }
 
+/// A repetition would take as long, so the call ends and names the settings.
+#[test]
+fn a_time_limit_of_the_server_is_named() {
+    with_locked("segments", Duration::from_secs(60), |_, locked| {
+        let (server, schema) = (locked.server, &locked.schema);
+        let limited = |setting: &str| {
+            let url = format!("{}&options=-c%20{setting}%3D2s", server.url(schema));
+            let error = PostgresStorage::open(&PostgresConfig::new(&url).unwrap()).unwrap().maintain().unwrap_err();
+            strongroom::Error::from(error).full_message()
+        };
+        let names = "name IN ('statement_timeout', 'transaction_timeout')"; // the second since version 17
+        let settings = server.sql(&format!("SELECT string_agg(name, ' ') FROM pg_settings WHERE {names}"));
+        thread::scope(|scope| {
+            let limited = &limited;
+            let calls: Vec<_> = settings.split(' ').map(|name| scope.spawn(move || limited(name))).collect();
+            for call in calls {
+                let text = call.join_within(DEADLINE);
+                assert!(text.contains("statement_timeout and transaction_timeout of this role"), "{text}");
+            }
+        });
+    });
+}
+
 #[test]
 fn a_long_statement_ends_with_its_caller() {
     static GIVES_UP: AtomicBool = AtomicBool::new(false);

@@ -40,6 +40,8 @@ pub(crate) enum Server {
     ListsFromTheStart,
     /// Answers the write of a record's first segment after those of four others.
     HoldsTheFirstSegment,
+    /// Answers the delete of a segment with success and keeps it.
+    KeepsSegments,
     /// Lists objects as if they were two days older than the server's clock shows.
     ListsAsOld,
     /// Denies everything, with this code.
@@ -199,7 +201,9 @@ fn answer(
             (200, format!("etag: {etag}\r\n"), Vec::new())
         }
         "DELETE" => {
-            locked.remove(key);
+            if server != Server::KeepsSegments || !key.contains("/s/") {
+                locked.remove(key);
+            }
             (204, String::new(), Vec::new())
         }
         _ => match locked.get(key) {

@@ -119,9 +119,11 @@ impl Retries {
 }
 
 impl Bucket {
-    /// The path of an object.
+    /// The path of an object: exactly its name, which need not be one that this library writes. `Path::from` would
+    /// encode some of its characters.
     fn path(&self, name: &str) -> Path {
-        Path::from(if self.prefix.is_empty() { name.to_owned() } else { format!("{}/{name}", self.prefix) })
+        let path = if self.prefix.is_empty() { name.to_owned() } else { format!("{}/{name}", self.prefix) };
+        Path::parse(&path).unwrap_or_else(|_| Path::from(path))
     }
 
     fn name_of(&self, path: &Path) -> Option<String> {

@@ -94,14 +94,13 @@ impl Records {
             let page = self.bucket.list(EXPIRY, last.as_deref(), PAGE.min(limit.saturating_mul(2))).await?;
             let Some(end) = page.last() else { break };
             last = Some(end.name.clone());
-            let len = page.len();
-            let markers: Vec<_> = page
-                .into_iter()
-                .filter_map(|marker| names::expiry_of(&marker.name).map(|(time, locator)| (marker, time, locator)))
-                .take_while(|(_, time, _)| *time <= now)
-                .collect();
-            let is_end = markers.len() < len;
-            let due = markers.into_iter().map(|(marker, time, locator)| async move {
+            let is_later = |marker: &Listed| names::expiry_of(&marker.name).is_some_and(|(time, _)| time > now);
+            let is_end = page.iter().any(is_later);
+            let markers = page.into_iter().filter_map(|marker| {
+                let (time, locator) = names::expiry_of(&marker.name).filter(|(time, _)| *time <= now)?;
+                Some((marker, time, locator))
+            });
+            let due = markers.map(|(marker, time, locator)| async move {
                 let info = if_readable(self.info(&locator).await)?;
                 Ok::<_, Error>(info.ok().map(|info| Due { marker, time, locator, info }))
             });

@@ -159,13 +159,13 @@ impl Records {
         let _ = self.remove_folder(&names::upload(&pointer.owner, &pointer.upload)).await;
     }
 
-    /// Removes all objects of a folder.
+    /// Removes all objects of a folder, in one pass: a server may keep an object in spite of its delete.
     pub(super) async fn remove_folder(&self, folder: &str) -> Result<(), Error> {
+        let mut last: Option<String> = None;
         loop {
-            let page = self.bucket.list(folder, None, super::bucket::PAGE).await?;
-            if page.is_empty() {
-                return Ok(());
-            }
+            let page = self.bucket.list(folder, last.as_deref(), super::bucket::PAGE).await?;
+            let Some(end) = page.last() else { return Ok(()) };
+            last = Some(end.name.clone());
             let deletes = page.into_iter().map(|listed| async move { self.bucket.delete(&listed.name).await });
             stream::iter(deletes).buffer_unordered(PARALLEL_DELETES).try_collect::<Vec<_>>().await?;
         }

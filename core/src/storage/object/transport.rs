@@ -5,12 +5,13 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use hyper::{Request, StatusCode};
+use hyper::{Request, StatusCode, Uri};
 use object_store::ClientOptions;
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody, HttpResponse, HttpResponseBody,
     HttpService,
 };
+use object_store::path::Path;
 
 use super::failed::Failed;
 use crate::http::AnyHost;
@@ -40,9 +41,11 @@ impl HttpService for Transport {
         Box::pin(async move {
             let (head, body) = request.into_parts();
             let body = collect(body).await?;
+            let is_list = is_list(&head.uri);
             let answer = self.send(Request::from_parts(head, body)).await;
             // `Unknown` is the kind that `object_store` never repeats.
             let (head, body) = answer.map_err(|failed| HttpError::new(HttpErrorKind::Unknown, failed))?.into_parts();
+            let body = if is_list { without_misread_names(body) } else { body };
             Ok(HttpResponse::from_parts(head, HttpResponseBody::from(body)))
         })
     }
@@ -68,6 +71,36 @@ async fn collect(body: HttpRequestBody) -> Result<Bytes, HttpError> {
     }
 }
 
+/// Whether this is the address of a list: of S3 and Google, or of Azure.
+fn is_list(uri: &Uri) -> bool {
+    let mut options = uri.query().unwrap_or_default().split('&');
+    options.any(|option| option == "list-type=2" || option == "comp=list")
+}
+
+/// A list without the objects whose names the crate misreads. It takes `r/`, the marker of a folder that other programs
+/// write, for `r`, and an object `r//a` makes the whole list invalid. This library writes no such names.
+fn without_misread_names(list: Bytes) -> Bytes {
+    let Ok(text) = std::str::from_utf8(&list) else { return list };
+    let [start, end, name] =
+        if text.contains("<Blob>") { ["<Blob>", "</Blob>", "Name"] } else { ["<Contents>", "</Contents>", "Key"] };
+    let (name_start, name_end) = (format!("<{name}>"), format!("</{name}>"));
+    let is_misread = |object: &str| {
+        let name = object.split_once(&name_start).and_then(|(_, rest)| rest.split_once(&name_end));
+        name.is_some_and(|(name, _)| !is_read_exactly(name))
+    };
+    let pieces = text.split_inclusive(end).map(|piece| match piece.split_once(start) {
+        Some((before, object)) if is_misread(object) => before,
+        _ => piece,
+    });
+    pieces.collect::<String>().into()
+}
+
+/// Whether the crate reads this name in a list as it is. A reference such as `&#1;` may stand for a control character,
+/// which is invalid there.
+fn is_read_exactly(name: &str) -> bool {
+    !name.contains("&#") && Path::parse(name).is_ok_and(|path| path.as_ref() == name.trim())
+}
+
 /// The code in the error document of a server: `<Code>NoSuchKey</Code>`. Anything else is not shown.
 fn code(status: StatusCode, body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
@@ -83,5 +116,45 @@ fn code(status: StatusCode, body: &[u8]) -> String {
 impl fmt::Display for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Transport")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(object: &str, name: &str, names: &[&str]) -> Bytes {
+        let objects = names.iter().map(|key| format!("\n<{object}><{name}>{key}</{name}><Size>1</Size></{object}>"));
+        format!("<?xml?><List><Prefix>p/</Prefix>{}<NextMarker/></List>", objects.collect::<String>()).into()
+    }
+
+    fn kept(list: Bytes) -> String {
+        String::from_utf8(without_misread_names(list).to_vec()).unwrap().replace('\n', "")
+    }
+
+    #[test]
+    fn misread_names_are_not_listed() {
+        let names =
+            ["p/", "p/a", "p/a/", "p/a/ ", "p/b//", "p/b//c", "/p", "p/./a", "p/../a", "p/&#1;", "p/c~", "p/d&amp;#"];
+        for (object, name) in [("Contents", "Key"), ("Blob", "Name")] {
+            let expected = String::from_utf8(list(object, name, &["p/a", "p/c~", "p/d&amp;#"]).to_vec()).unwrap();
+            assert_eq!(kept(list(object, name, &names)), expected.replace('\n', ""));
+            let empty = list(object, name, &[]);
+            assert_eq!(kept(list(object, name, &["p/"])), kept(empty.clone()));
+            assert_eq!(without_misread_names(empty.clone()), empty);
+        }
+        for other in ["", "<Contents>", "</Contents><Contents><Key>p/", "<Contents><Key/></Contents>"] {
+            assert_eq!(without_misread_names(other.into()), other);
+        }
+        let binary = Bytes::from_static(b"\xff<Contents><Key>p/</Key></Contents>");
+        assert_eq!(without_misread_names(binary.clone()), binary);
+    }
+
+    #[test]
+    fn only_lists_are_changed() {
+        let is_list = |target: &str| is_list(&target.parse().unwrap());
+        assert!(is_list("http://h/bucket?list-type=2&prefix=p%2F"));
+        assert!(is_list("https://h/container?restype=container&comp=list"));
+        assert!(!is_list("http://h/bucket/list-type=2") && !is_list("http://h/bucket/a?sig=comp=list"));
     }
 }

@@ -9,7 +9,7 @@ use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use zeroize::Zeroizing;
 
-use super::{password_file, service_file, tls};
+use super::{environment, password_file, service_file, tls};
 use crate::endpoint_options::EndpointOptions;
 use crate::storage::{Durability, Error};
 
@@ -86,7 +86,7 @@ impl PostgresConfig {
             return Err(password_in_url());
         }
         let mut password = None;
-        if let Some(service) = own.service.take().or_else(|| std::env::var("PGSERVICE").ok()) {
+        if let Some(service) = own.service.take().or_else(|| environment::text("PGSERVICE")) {
             for (name, value) in service_file::find(&service)? {
                 let is_given = names.contains(&name.as_str()) || gives(&config, &name);
                 match name.as_str() {
@@ -101,7 +101,7 @@ impl PostgresConfig {
             config = parse(base, &rest)?;
         }
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
-            config.host("/var/run/postgresql");
+            config.host(password_file::SOCKETS);
         }
         let uses_tls = own.uses_tls(&config)?;
         config.ssl_mode(if uses_tls { SslMode::Require } else { SslMode::Disable });
@@ -179,13 +179,13 @@ impl PostgresConfig {
     pub(super) fn prepare(&self) -> Result<(Config, Option<tokio_postgres_rustls::MakeRustlsConnect>), Error> {
         let mut config = Config::clone(&self.config);
         if config.get_user().is_none() {
-            config.user(std::env::var("PGUSER").unwrap_or_else(|_| default_user()));
+            config.user(environment::text("PGUSER").unwrap_or_else(default_user));
         }
-        let environment = || std::env::var("PGPASSWORD").ok().map(Zeroizing::new);
+        let given = || environment::text("PGPASSWORD").map(Zeroizing::new);
         let found = match &self.password {
             Some(password) => Some(Zeroizing::clone(password)),
             None if self.password_file.is_some() => password_file::find(&config, self.password_file.as_deref())?,
-            None => environment().map_or_else(|| password_file::find(&config, None), |password| Ok(Some(password)))?,
+            None => given().map_or_else(|| password_file::find(&config, None), |password| Ok(Some(password)))?,
         };
         if let Some(password) = found {
             config.password(password.as_bytes());
@@ -222,7 +222,7 @@ fn gives(config: &Config, name: &str) -> bool {
 
 /// The name of the system's user, as `libpq` uses it.
 fn default_user() -> String {
-    std::env::var("USER").unwrap_or_else(|_| "postgres".to_owned())
+    environment::text("USER").unwrap_or_else(|| "postgres".to_owned())
 }
 
 /// The options that are not passed on.
@@ -271,7 +271,7 @@ impl Own {
             None => Ok(!is_local),
             Some("require" | "verify-ca" | "verify-full") => Ok(true),
             Some("disable") if is_local => Ok(false),
-            Some("disable" | "allow" | "prefer") => {
+            Some("disable" | "allow" | "prefer") if !is_local => {
                 Err(invalid("PostgreSQL on another host needs TLS: use sslmode=verify-full, or leave sslmode out"))
             }
             Some(_) => Err(invalid("sslmode is disable, require, verify-ca or verify-full")),
@@ -358,6 +358,21 @@ mod tests {
         for mode in ["disable", "allow", "prefer", "none"] {
             let error = uses_tls(&format!("postgres://db.example/db?sslmode={mode}")).unwrap_err();
             assert!(error.to_string().contains("sslmode"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_mode_of_tls_gets_its_own_reason() {
+        for (host, mode, remedy) in [
+            ("localhost", "prefer", "sslmode is disable"),
+            ("%2Frun", "allow", "sslmode is disable"),
+            ("127.0.0.1", "none", "sslmode is disable"),
+            ("db.example", "none", "sslmode is disable"),
+            ("db.example", "prefer", "on another host needs TLS"),
+            ("db.example", "disable", "on another host needs TLS"),
+        ] {
+            let error = PostgresConfig::new(&format!("postgres://{host}/db?sslmode={mode}")).unwrap_err().to_string();
+            assert!(error.contains(remedy), "{host} {mode}: {error}");
         }
     }
 

@@ -7,6 +7,9 @@ use crate::util::runtime::Unfinished;
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
+/// A code that the client's list lacks.
+const TRANSACTION_TIMEOUT: &str = "25P04";
+
 /// The reason why a statement has no result.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -70,7 +73,8 @@ impl Failure {
         match code {
             SqlState::UNIQUE_VIOLATION => Self::Refused(Error::AlreadyExists),
             SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED => Self::NotDone(Error::Busy),
-            SqlState::LOCK_NOT_AVAILABLE | SqlState::QUERY_CANCELED => Self::Refused(Error::Busy),
+            SqlState::LOCK_NOT_AVAILABLE => Self::Refused(Error::Busy),
+            SqlState::QUERY_CANCELED => Self::out_of_time(error),
             SqlState::DISK_FULL | SqlState::INSUFFICIENT_RESOURCES => Self::Refused(Error::Full),
             SqlState::DATA_CORRUPTED | SqlState::INDEX_CORRUPTED => Self::Refused(Error::Corrupt),
             SqlState::READ_ONLY_SQL_TRANSACTION => Self::NotDone(Error::Backend(STANDBY.into())),
@@ -80,12 +84,31 @@ impl Failure {
             SqlState::ADMIN_SHUTDOWN | SqlState::CRASH_SHUTDOWN | SqlState::CANNOT_CONNECT_NOW => {
                 Self::Lost(text(error).into())
             }
+            // A session that a time limit of the server ends. It may have committed the statement just before.
+            SqlState::IDLE_SESSION_TIMEOUT | SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT => {
+                Self::Lost(text(error).into())
+            }
+            code if code.code() == TRANSACTION_TIMEOUT => Self::Lost(text(error).into()),
             // Connection exceptions, and errors of the server itself.
             code if ["08", "40", "58", "XX"].iter().any(|class| code.code().starts_with(class)) => {
                 Self::Lost(text(error).into())
             }
             _ => Self::Refused(Error::Backend(text(error).into())),
         }
+    }
+
+    /// The failure of a long statement, which may be repeated, but whose repetition would take as long.
+    pub(super) fn of_long_statement(error: &tokio_postgres::Error) -> Self {
+        match error.code() {
+            Some(code) if code.code() == TRANSACTION_TIMEOUT => Self::out_of_time(error),
+            _ => Self::of_statement(error),
+        }
+    }
+
+    /// This library cancels no statement: a setting of the server has done so, or an administrator.
+    fn out_of_time(error: &tokio_postgres::Error) -> Self {
+        let advice = "statement_timeout and transaction_timeout of this role should be 0";
+        Self::Refused(Error::Backend(format!("{}: {advice}", text(error)).into()))
     }
 
     /// The failure of a new connection.
@@ -99,10 +122,13 @@ impl Failure {
                     format!("{message}: create the database, or name another one in the URL").into(),
                 )),
                 "53300" => Self::Crowded(Error::Backend(
-                    format!("{message}: raise max_connections, or put a connection pooler such as PgBouncer before it")
-                        .into(),
+                    format!(
+                        "{message}: raise max_connections or the CONNECTION LIMIT of the role or database, or put a \
+                         connection pooler such as PgBouncer before the server"
+                    )
+                    .into(),
                 )),
-                "57P03" | "57P01" | "57P02" => Self::NotDone(Error::Backend(message.into())),
+                "57P03" | "57P01" | "57P02" | "57P05" => Self::NotDone(Error::Backend(message.into())),
                 _ => Self::Refused(Error::Backend(message.into())),
             };
         }

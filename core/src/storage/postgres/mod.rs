@@ -3,6 +3,7 @@
 mod change;
 mod config;
 mod connection;
+mod environment;
 mod error;
 mod password_file;
 mod pool;

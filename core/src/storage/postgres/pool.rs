@@ -98,7 +98,7 @@ impl Pool {
             connection.run(statement).await
         });
         let outcome = outcome.await.map_err(|_| Failure::Lost(TooLate.into()))?;
-        outcome.map_err(|error| Failure::of_statement(&error))
+        outcome.map_err(|error| Failure::of_long_statement(&error))
     }
 
     async fn run_shared(&self, statement: &Statement, end: Instant, weight: usize) -> Result<Vec<Row>, Failure> {

@@ -1,12 +1,12 @@
 //! Service files of `libpq`: sections `[NAME]` with lines `option=value`.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::{env, fs};
 
 use zeroize::Zeroizing;
 
+use super::environment;
 use super::password_file::is_absent;
 use crate::storage::Error;
 use crate::util::trusted_file::read_checked;
@@ -22,9 +22,9 @@ pub(super) type Options = Vec<(String, Zeroizing<String>)>;
 
 /// The options of a service: from the file of `PGSERVICEFILE` or `~/.pg_service.conf`, then from the system's file.
 pub(super) fn find(service: &str) -> Result<Options, Error> {
-    let named = env::var_os("PGSERVICEFILE").map(PathBuf::from);
-    let own = named.clone().or_else(|| env::home_dir().map(|home| home.join(format!(".{NAME}"))));
-    let system = env::var_os("PGSYSCONFDIR").map_or_else(|| PathBuf::from(SYSTEM), PathBuf::from).join(NAME);
+    let named = environment::variable("PGSERVICEFILE").map(PathBuf::from);
+    let own = named.clone().or_else(|| environment::home().map(|home| home.join(format!(".{NAME}"))));
+    let system = environment::variable("PGSYSCONFDIR").map_or_else(|| PathBuf::from(SYSTEM), PathBuf::from).join(NAME);
     for path in own.into_iter().chain([system]) {
         let must_exist = named.as_ref() == Some(&path);
         if !must_exist && fs::metadata(&path).is_err_and(|error| is_absent(&error)) {

@@ -1,4 +1,5 @@
-//! The search for damage: records in the order of their locators, in short steps; then segments without a record.
+//! The search for damage: records in the order of their locators, in short steps; then rows without a locator, and
+//! segments without a record.
 
 use tokio_postgres::Row;
 
@@ -23,11 +24,18 @@ const PLACE: &str = "row";
 const PAGE: &str = "
     SELECT head, len, upload, expires_at, checksum, body, locator FROM (
         SELECT *, sum(octet_length(coalesce(body, ''))) OVER (ORDER BY locator) - octet_length(coalesce(body, '')) AS before
-        FROM (SELECT * FROM @.records WHERE locator >= $1 AND locator <= $2 ORDER BY locator LIMIT $3) r
+        FROM (
+            SELECT * FROM @.records
+            WHERE locator >= $1 AND locator <= $2 AND octet_length(locator) = 32 ORDER BY locator LIMIT $3
+        ) r
     ) p WHERE before < 8388608 ORDER BY locator";
 
 const SEGMENTS: &str = "
     SELECT n, checksum, bytes FROM @.segments WHERE upload = $1 AND n >= $2 ORDER BY n LIMIT $3";
+
+/// Rows whose locator has another length: no position is after them.
+const MALFORMED: &str = "
+    SELECT left(encode(locator, 'hex'), 128) FROM @.records WHERE octet_length(locator) <> 32 LIMIT $1";
 
 const ORPHANS: &str = "
     SELECT DISTINCT s.upload FROM @.segments s
@@ -191,8 +199,12 @@ impl PostgresStorage {
 
     fn verify_structure(&self) -> Result<Verified, Error> {
         let most = i64::try_from(STEP_DAMAGE).unwrap_or(i64::MAX);
-        let rows = self.read_long(&self.statement(ORPHANS).int(most))?;
         let mut step = Verified::default();
+        for row in &self.read_long(&self.statement(MALFORMED).int(most))? {
+            let place = format!("{PLACE} {}", column::<&str>(row, 0)?);
+            step.damage.push(Damage::new(None, place, DamageKind::Malformed));
+        }
+        let rows = self.read_long(&self.statement(ORPHANS).int(most))?;
         for row in &rows {
             let place = format!("segments of upload {}", column::<i64>(row, 0)?);
             step.damage.push(Damage::new(None, place, DamageKind::Orphan));
