@@ -18,7 +18,7 @@ import pytest
 
 import strongroom
 from conftest import keyring_calls
-from strongroom import Key, Keyring, Strongroom
+from strongroom import Key, Keyring, RecordReader, RecordWriter, Strongroom
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 
@@ -69,6 +69,20 @@ def raises_forked(work: Callable[[], object]) -> None:
         work()
 
 
+def refuses_all(store: Strongroom, key: Key, reader: RecordReader, writer: RecordWriter) -> None:
+    raises_forked(lambda: store.retrieve("id", key))
+    raises_forked(lambda: store.store("other", b"data"))
+    raises_forked(lambda: "id" in store)
+    raises_forked(store.stats)
+    raises_forked(store.close)
+    raises_forked(reader.read)
+    raises_forked(reader.tell)
+    raises_forked(lambda: writer.write(b"data"))
+    raises_forked(writer.finish)
+    reader.close()
+    writer.close()
+
+
 def test_a_forked_child_is_refused_and_the_parent_unharmed(store: Strongroom, path: Path) -> None:
     key = store.store("id", bytes(3_000_000))
     reader, writer = store.open_record("id", key), store.create_record("new")
@@ -76,18 +90,9 @@ def test_a_forked_child_is_refused_and_the_parent_unharmed(store: Strongroom, pa
     writer.write(bytes(3_000_000))
 
     def child() -> None:
-        raises_forked(lambda: store.retrieve("id", key))
-        raises_forked(lambda: store.store("other", b"data"))
-        raises_forked(lambda: "id" in store)
-        raises_forked(store.close)
-        raises_forked(reader.read)
-        raises_forked(reader.tell)
-        raises_forked(lambda: writer.write(b"data"))
-        raises_forked(writer.finish)
         raises_forked(lambda: strongroom.open(path))
         raises_forked(lambda: strongroom.open(path.with_name("other.db")))
-        reader.close()
-        writer.close()
+        refuses_all(store, key, reader, writer)
 
     for _ in range(2):
         in_child(child)
@@ -105,15 +110,7 @@ def test_a_forked_child_cannot_use_a_store_in_memory() -> None:
         writer.write(bytes(3_000_000))
 
         def child() -> None:
-            raises_forked(lambda: store.retrieve("id", key))
-            raises_forked(lambda: store.store("other", b"data"))
-            raises_forked(lambda: "id" in store)
-            raises_forked(store.stats)
-            raises_forked(store.close)
-            raises_forked(reader.read)
-            raises_forked(lambda: writer.write(b"data"))
-            reader.close()
-            writer.close()
+            refuses_all(store, key, reader, writer)
             with strongroom.open(":memory:") as own:
                 assert own.retrieve("id", own.store("id", b"data")) == b"data"
 
