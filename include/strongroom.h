@@ -158,7 +158,7 @@ typedef enum {
 typedef struct {
     /// What the function returned.
     strongroom_status status;
-    /// What happened and, where something helps, what to do, with the system's own message, such as "input or output
+    /// The cause and, where there is one, the remedy, with the system's own message, such as "input or output
     /// failed: disk I/O error". Ends with a NUL byte; empty after a success.
     char message[STRONGROOM_ERROR_MESSAGE_SIZE];
 } strongroom_error;

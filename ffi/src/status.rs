@@ -155,7 +155,7 @@ pub const STRONGROOM_ERROR_MESSAGE_SIZE: usize = 1020;
 pub struct strongroom_error {
     /// What the function returned.
     pub status: strongroom_status,
-    /// What happened and, where something helps, what to do, with the system's own message, such as "input or output
+    /// The cause and, where there is one, the remedy, with the system's own message, such as "input or output
     /// failed: disk I/O error". Ends with a NUL byte; empty after a success.
     pub message: [c_char; STRONGROOM_ERROR_MESSAGE_SIZE],
 }

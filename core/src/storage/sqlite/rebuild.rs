@@ -339,6 +339,7 @@ mod tests {
     use super::super::tests::{add_row, add_row_with, damage_page_with, locator, record, storage};
     use super::*;
     use crate::storage::{LOCATOR_LEN, PutMode};
+    use crate::util::files::with_suffix;
     use crate::util::interrupt::Cancellation;
 
     const RECORDS: u8 = 60;
@@ -395,7 +396,7 @@ mod tests {
             let (other, copy) = self::storage();
             let crashed = other.path().join("crashed.db");
             for suffix in ["", "-wal"] {
-                let name = |path: &Path| crate::util::files::with_suffix(path, suffix);
+                let name = |path: &Path| with_suffix(path, suffix);
                 fs::copy(name(storage.path()), name(&crashed)).unwrap();
             }
             if is_cut_off {
