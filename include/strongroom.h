@@ -32,8 +32,8 @@
  *
  * Memory. The library wipes memory that it frees, but not thread stacks, where pieces of data may remain. The caller
  * wipes keys and data in its own memory: the compiler does not remove strongroom_wipe. Data that does not fit in
- * memory is STRONGROOM_TOO_LARGE, and a lack of the database's own memory is STRONGROOM_STORAGE; in a commit, it may be
- * STRONGROOM_INDETERMINATE. Any other lack of memory ends the process, which loses nothing that was acknowledged.
+ * memory is STRONGROOM_TOO_LARGE, and a lack of the database's own memory is STRONGROOM_STORAGE; in a commit, it may
+ * be STRONGROOM_INDETERMINATE. Any other lack of memory ends the process, which loses nothing that was acknowledged.
  *
  * Threads. Many threads may use a strongroom at once; only one thread at a time may use a writer, a reader, an options
  * struct or a key that is written to. An object must not be closed or freed while another thread uses it. Readers and
@@ -294,15 +294,15 @@ typedef struct strongroom strongroom;
 typedef struct {
     /// sizeof(strongroom_options).
     size_t size;
-    /// STRONGROOM_PAD, and for a database STRONGROOM_MUST_EXIST, STRONGROOM_RELAXED_DURABILITY and STRONGROOM_READ_ONLY,
-    /// combined with |, or 0.
+    /// STRONGROOM_PAD, and for a database STRONGROOM_MUST_EXIST, STRONGROOM_RELAXED_DURABILITY and
+    /// STRONGROOM_READ_ONLY, combined with |, or 0.
     uint64_t flags;
     /// The index key, kept apart from the database: recommended in production. No key file is then made beside the
     /// database. Or NULL.
     const strongroom_index_key *index_key;
     /// The file with the index key: its text on a line. A missing file is not made; a file that another user, except
-    /// root, can change or read is STRONGROOM_INVALID_ARGUMENT; a file of root may be readable by all. Or NULL. Give the
-    /// key or the file, not both.
+    /// root, can change or read is STRONGROOM_INVALID_ARGUMENT; a file of root may be readable by all. Or NULL. Give
+    /// the key or the file, not both.
     const char *index_key_file;
     /// For a service: the file with the access token, on a line. Or NULL.
     const char *token_file;
@@ -399,8 +399,8 @@ strongroom_status strongroom_connect(const char *url,
 
 /// Gives a handle of the same store with the ids of a namespace: through it, records of other namespaces cannot be
 /// found, even under the same id. A name is any 0 to 255 bytes; the empty one is the namespace of a new store.
-/// Namespaces exist without being created, and are not nested. strongroom_purge, strongroom_maintain, strongroom_compact
-/// and strongroom_get_stats concern the whole store on each handle.
+/// Namespaces exist without being created, and are not nested. strongroom_purge, strongroom_maintain,
+/// strongroom_compact and strongroom_get_stats concern the whole store on each handle.
 ///
 /// Free the handle with strongroom_close, which leaves the store open. Closing the store closes it for all of its
 /// handles: their calls then return STRONGROOM_CLOSED.
@@ -487,8 +487,8 @@ typedef struct {
     /// as for `expires_at`.
     uint64_t expires_in;
     /// Not 0 to hide the length of the data: the record is padded to one of few lengths (Padme), by at most 12 % and 8
-    /// bytes. Functions that read a padded record give only the data, and strongroom_rekey keeps the padding. The length
-    /// is hidden in the storage and its backups, not on a connection over which the data itself travels.
+    /// bytes. Functions that read a padded record give only the data, and strongroom_rekey keeps the padding. The
+    /// length is hidden in the storage and its backups, not on a connection over which the data itself travels.
     uint64_t pad;
 } strongroom_write_options;
 
@@ -711,8 +711,8 @@ strongroom_status strongroom_store_many(const strongroom *store,
                                         strongroom_record_key *keys,
                                         strongroom_error *error);
 
-/// As strongroom_store_many, with options for each item: an array of `count` pointers, each of which may be NULL. `keys`
-/// may be NULL if all of the options have a key.
+/// As strongroom_store_many, with options for each item: an array of `count` pointers, each of which may be NULL.
+/// `keys` may be NULL if all of the options have a key.
 ///
 /// STRONGROOM_ALREADY_EXISTS if an id has another record.
 STRONGROOM_MUST_USE
@@ -842,10 +842,11 @@ strongroom_status strongroom_open_record(const strongroom *store,
                                          strongroom_error *error);
 
 /// As strongroom_take, for data of any length: afterwards only the reader can read the record, and
-/// strongroom_reader_free removes it. On an encryption server it is read from start to end, elsewhere from any position.
+/// strongroom_reader_free removes it. On an encryption server it is read from start to end, elsewhere from any
+/// position.
 ///
-/// If the process ends before, nobody can read the record, and the first strongroom_purge or strongroom_maintain after a
-/// day removes it.
+/// If the process ends before, nobody can read the record, and the first strongroom_purge or strongroom_maintain after
+/// a day removes it.
 ///
 /// As strongroom_take, for the record's first 68 bytes and its final chunk; the rest is checked as it is read.
 STRONGROOM_MUST_USE
@@ -968,22 +969,20 @@ strongroom_status strongroom_retrieve_stream(const strongroom *store,
  * The rotation of the index key
  *
  * A new index key takes the place of one that may be known to others; no record key is needed, and records keep their
- * keys. Open the store with the new key and with the previous one in strongroom_options, in all processes, and begin the
- * rotation in one of them. Each operation on an id then moves its record to the new key. Call strongroom_contains for
- * every known id of every namespace: it fails if the record cannot be moved, for example on a full disk. A read of
+ * keys. Open the store with the new key and with the previous one in strongroom_options, in all processes, and begin
+ * the rotation in one of them. Each operation on an id then moves its record to the new key. Call strongroom_contains
+ * for every known id of every namespace: it fails if the record cannot be moved, for example on a full disk. A read of
  * data succeeds even then, and may leave the record under the previous key. A read-only handle moves nothing. When no
  * record remains, strongroom_finish_rotation ends the rotation. It may be interrupted at any time; other handles with
  * both keys continue to work.
  */
 
-/// Begins the rotation: the new key takes the place of the previous one. It takes a second. Without effect if the new key
-/// is the store's already. A record that is being replaced in pieces meanwhile may be STRONGROOM_CONFLICT.
+/// Begins the rotation: the new key takes the place of the previous one. It takes a second. Without effect if the new
+/// key is the store's already. A record that is being replaced in pieces meanwhile may be STRONGROOM_CONFLICT.
 ///
-/// STRONGROOM_BUSY if the store's settings are changed at the same time; STRONGROOM_UNSUPPORTED on an encryption server,
-/// or read-only.
-STRONGROOM_MUST_USE
-strongroom_status strongroom_begin_rotation(const strongroom *store,
-                                            strongroom_error *error);
+/// STRONGROOM_BUSY if the store's settings are changed at the same time; STRONGROOM_UNSUPPORTED on an encryption
+/// server, or read-only.
+STRONGROOM_MUST_USE strongroom_status strongroom_begin_rotation(const strongroom *store, strongroom_error *error);
 
 /// Gives the number of records that remain under the previous index key, in all namespaces: at most `limit`, in time
 /// proportional to the result.
@@ -1075,8 +1074,8 @@ typedef struct {
     const char *next;
 } strongroom_verify_step;
 
-/// Gets each step of a search, valid until it returns. It returns 0 to go on, and any other number to stop. `context` is
-/// the caller's, or NULL.
+/// Gets each step of a search, valid until it returns. It returns 0 to go on, and any other number to stop. `context`
+/// is the caller's, or NULL.
 typedef int (*strongroom_verify_fn)(void *context, const strongroom_verify_step *step);
 
 /// The result of a search.
@@ -1105,8 +1104,8 @@ strongroom_status strongroom_verify(const strongroom *store,
                                     strongroom_verify_report *report,
                                     strongroom_error *error);
 
-/// As strongroom_verify, for a store that is not open, without its index key. `path` names it as in `strongroom_open`. The
-/// options of the store are for services, and may be NULL; their flags and index key must not be set.
+/// As strongroom_verify, for a store that is not open, without its index key. `path` names it as in `strongroom_open`.
+/// The options of the store are for services, and may be NULL; their flags and index key must not be set.
 ///
 /// STRONGROOM_INVALID_ARGUMENT also if there is no store; STRONGROOM_STORAGE if it cannot be read.
 STRONGROOM_MUST_USE
@@ -1118,11 +1117,11 @@ strongroom_status strongroom_verify_path(const char *path,
                                          strongroom_verify_report *report,
                                          strongroom_error *error);
 
-/// Replaces each damaged record by the one in `copy`, which is the same store at another place, such as a backup that is
-/// open with STRONGROOM_READ_ONLY. Only its intact records are used. Intact records are never replaced, and a damaged
-/// one that the copy lacks stays as it is: strongroom_verify reports it. `restored` counts restored records, `lost`
-/// unreadable ones that the copy lacks, and second versions of records, which users did not see. Others should not write
-/// meanwhile.
+/// Replaces each damaged record by the one in `copy`, which is the same store at another place, such as a backup that
+/// is open with STRONGROOM_READ_ONLY. Only its intact records are used. Intact records are never replaced, and a
+/// damaged one that the copy lacks stays as it is: strongroom_verify reports it. `restored` counts restored records,
+/// `lost` unreadable ones that the copy lacks, and second versions of records, which users did not see. Others should
+/// not write meanwhile.
 ///
 /// STRONGROOM_INVALID_ARGUMENT if `copy` is another store, or the same handle; STRONGROOM_UNSUPPORTED on a service, or
 /// read-only; STRONGROOM_BUSY if others never stop writing. After a failure, some records may have been restored.
@@ -1158,8 +1157,8 @@ typedef struct {
     uint64_t too_large;
 } strongroom_copied;
 
-/// Gets the progress of a copy, valid until it returns, about ten times a second in the thread of the call. It returns 0
-/// to go on, and any other number to stop. `context` is the caller's, or NULL.
+/// Gets the progress of a copy, valid until it returns, about ten times a second in the thread of the call. It returns
+/// 0 to go on, and any other number to stop. `context` is the caller's, or NULL.
 typedef int (*strongroom_copy_fn)(void *context, const strongroom_copied *progress);
 
 /// How to copy a store. Set all of it to zero, then `size` to sizeof(strongroom_copy_options), then what you choose.
@@ -1181,16 +1180,16 @@ typedef struct {
     void *context;
 } strongroom_copy_options;
 
-/// Copies all records of a store to another place, without any key: for backups, for restoring them, and for moves. Both
-/// places are named as in `strongroom_open`, and may be in use meanwhile.
+/// Copies all records of a store to another place, without any key: for backups, for restoring them, and for moves.
+/// Both places are named as in `strongroom_open`, and may be in use meanwhile.
 ///
-/// The destination must be new, or an earlier copy of the same store: records that it has already are skipped, so that a
-/// repeated call copies changes, and continues an interrupted one. It then opens with the index key of the source, whose
-/// file is not copied. Each record that was written is compared with what the destination returns.
+/// The destination must be new, or an earlier copy of the same store: records that it has already are skipped, so that
+/// a repeated call copies changes, and continues an interrupted one. It then opens with the index key of the source,
+/// whose file is not copied. Each record that was written is compared with what the destination returns.
 ///
 /// Check `damaged` and `too_large` in the result: those records are not at the destination. `not_copied` receives their
-/// locators, 32 bytes each, the damaged ones first; free it with strongroom_buffer_free. A locator that ends in 24 bytes 0
-/// stands for all records at a place that the source cannot list. `not_copied` and `options` may be NULL.
+/// locators, 32 bytes each, the damaged ones first; free it with strongroom_buffer_free. A locator that ends in 24
+/// bytes 0 stands for all records at a place that the source cannot list. `not_copied` and `options` may be NULL.
 ///
 /// STRONGROOM_INVALID_ARGUMENT if there is no store at `from`, if `to` has another store, or if both are the same;
 /// STRONGROOM_STORAGE_FULL; STRONGROOM_CONFLICT if others change the destination all the time; STRONGROOM_BUSY if
@@ -1216,13 +1215,13 @@ strongroom_status strongroom_copy(const char *from,
  * A callback returns a strongroom_status. STRONGROOM_NOT_FOUND, STRONGROOM_ALREADY_EXISTS and STRONGROOM_CONFLICT are
  * allowed only where its description says so; STRONGROOM_INDETERMINATE only from one that writes (`maintain` and
  * `close` too, `upload` and `upload_write` not); a status that concerns keys, ids or expiry never. Any status that it
- * must not return is an error: STRONGROOM_INDETERMINATE from one that writes, STRONGROOM_STORAGE from another. A failed
- * callback must have changed nothing, except after STRONGROOM_INDETERMINATE.
+ * must not return is an error: STRONGROOM_INDETERMINATE from one that writes, STRONGROOM_STORAGE from another. A
+ * failed callback must have changed nothing, except after STRONGROOM_INDETERMINATE.
  *
  * The callbacks may be called from any thread, and from several at once, except `close` and `destroy`; never in a
- * forked child. The library passes only valid arguments, which are valid until the callback returns. A callback must not
- * call a function of the library for its own store, nor unwind. A calling thread needs its stack in addition to the
- * library's 64 KiB.
+ * forked child. The library passes only valid arguments, which are valid until the callback returns. A callback must
+ * not call a function of the library for its own store, nor unwind. A calling thread needs its stack in addition to
+ * the library's 64 KiB.
  *
  * A callback that returns data gives it to its strongroom_sink, in the thread in which it was called.
  */
@@ -1262,8 +1261,8 @@ typedef struct {
 /// A storage. Set all of it to zero, then `size` to sizeof(strongroom_storage_callbacks), then the members. A larger
 /// struct, of a newer header, is accepted if its new members are zero, and STRONGROOM_UNSUPPORTED otherwise.
 ///
-/// Each write is atomic: at any time, other callers see the record before it or after it. It is durable when the callback
-/// returns, as far as the storage promises that. A read that starts after a write has returned sees it.
+/// Each write is atomic: at any time, other callers see the record before it or after it. It is durable when the
+/// callback returns, as far as the storage promises that. A read that starts after a write has returned sees it.
 typedef struct {
     /// sizeof(strongroom_storage_callbacks).
     size_t size;
@@ -1284,8 +1283,8 @@ typedef struct {
     int (*get_up_to)(void *context, const uint8_t *locator, uint64_t max_len, strongroom_sink *sink);
     /// Gives the record's head and length with strongroom_give_info. STRONGROOM_NOT_FOUND if there is none. Required.
     int (*info)(void *context, const uint8_t *locator, strongroom_sink *sink);
-    /// Fills `buffer` with the `len` bytes of the record from `offset` on. STRONGROOM_CONFLICT if the record has another
-    /// head or is gone, STRONGROOM_INVALID_ARGUMENT if it has fewer than `offset + len` bytes. Required.
+    /// Fills `buffer` with the `len` bytes of the record from `offset` on. STRONGROOM_CONFLICT if the record has
+    /// another head or is gone, STRONGROOM_INVALID_ARGUMENT if it has fewer than `offset + len` bytes. Required.
     int (*read_at)(void *context, const uint8_t *locator, const uint8_t *head, uint64_t offset, void *buffer, size_t len);
     /// Starts to write a record piece by piece, and sets `upload` to a handle of the storage. Checks `mode` and `head`
     /// as `put` does, so that a write fails early. Nothing is visible before `upload_commit`. Required.
@@ -1305,12 +1304,12 @@ typedef struct {
     /// one under `to` has this head; STRONGROOM_ALREADY_EXISTS if another record is under `to`. Required.
     int (*rename)(void *context, const uint8_t *from, const uint8_t *head, const uint8_t *to);
     /// Gives at most `limit` records after the locator `after`, or from the first if it is NULL, with
-    /// strongroom_give_entry, in the order of memcmp on their locators. An `after` of 32 bytes 255 asks whether lists are
-    /// complete: STRONGROOM_CORRUPT if the storage notices that damage hides records from them. Required.
+    /// strongroom_give_entry, in the order of memcmp on their locators. An `after` of 32 bytes 255 asks whether lists
+    /// are complete: STRONGROOM_CORRUPT if the storage notices that damage hides records from them. Required.
     int (*list)(void *context, const uint8_t *after, size_t limit, strongroom_sink *sink);
     /// Gives at most `limit` records that expire at or before `now`, the earliest first, with strongroom_give_entry.
-    /// Bytes 4 to 11 of a head are the time: Unix time in seconds, little-endian, 0 for never. NULL if the storage has no
-    /// index of these times: strongroom_purge is then STRONGROOM_UNSUPPORTED.
+    /// Bytes 4 to 11 of a head are the time: Unix time in seconds, little-endian, 0 for never. NULL if the storage has
+    /// no index of these times: strongroom_purge is then STRONGROOM_UNSUPPORTED.
     int (*list_expired)(void *context, uint64_t now, size_t limit, strongroom_sink *sink);
     /// Gives the settings document with strongroom_give_bytes. STRONGROOM_NOT_FOUND if there is none. Required.
     int (*settings)(void *context, strongroom_sink *sink);
@@ -1331,7 +1330,8 @@ typedef struct {
     /// Closes the storage. It is called once, while no other callback runs; only `upload_free` and `destroy` follow. It
     /// is not called if the store was never closed. NULL if there is nothing to do.
     int (*close)(void *context);
-    /// Frees the context, once, when the last handle, reader and writer of the store is freed. NULL if there is nothing to do.
+    /// Frees the context, once, when the last handle, reader and writer of the store is freed. NULL if there is nothing
+    /// to do.
     void (*destroy)(void *context);
     /// The most bytes of a record. 0 for no limit.
     uint64_t max_record_len;
@@ -1349,8 +1349,8 @@ typedef struct {
 /// From its success on, the store owns the storage, and calls `destroy` in the end. After a failure, the storage still
 /// belongs to the caller.
 ///
-/// STRONGROOM_INVALID_ARGUMENT if a required callback is NULL; STRONGROOM_INDEX_KEY_MISMATCH if the index key is another
-/// store's; and the statuses of the callbacks.
+/// STRONGROOM_INVALID_ARGUMENT if a required callback is NULL; STRONGROOM_INDEX_KEY_MISMATCH if the index key is
+/// another store's; and the statuses of the callbacks.
 STRONGROOM_MUST_USE
 strongroom_status strongroom_open_storage(const strongroom_storage_callbacks *storage,
                                           const strongroom_options *options,
@@ -1400,8 +1400,8 @@ typedef int (*strongroom_promise_fn)(void *context, const char *promise, const c
 strongroom_status strongroom_give_storage(strongroom_sink *sink, const strongroom_storage_callbacks *storage);
 
 /// Tests whether a storage keeps the promises that strongroom_storage_callbacks describes, one by one, each with new
-/// storages of `make`: for the tests of a storage. It needs some seconds and 100 MB of memory. `make` and `report` run in
-/// a thread of the library, before the call returns.
+/// storages of `make`: for the tests of a storage. It needs some seconds and 100 MB of memory. `make` and `report` run
+/// in a thread of the library, before the call returns.
 ///
 /// `flags` is STRONGROOM_VOLATILE or 0. `only` is the name of a promise to test alone, or NULL for all. `report` may be
 /// NULL. One check runs at a time.

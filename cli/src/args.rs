@@ -43,9 +43,9 @@ pub(crate) enum Command {
     /// each under its name without its folder. If that is interrupted, the same command continues it: files that were
     /// stored before are compared.
     ///
-    /// With --recursive, FILE is a folder. Each file in it is a record, and one more record keeps the folders, the links,
-    /// the times and the permissions. The next run stores only what has changed since. Files that cannot be read are
-    /// named, and the others are stored.
+    /// With --recursive, FILE is a folder. Each file in it is a record, and one more record keeps the folders, the
+    /// links, the times and the permissions. The next run stores only what has changed since. Files that cannot be read
+    /// are named, and the others are stored.
     #[command(after_help = examples::STORE_EXAMPLES)]
     Store {
         #[command(flatten)]
@@ -129,9 +129,9 @@ pub(crate) enum Command {
     },
     /// Encrypt a record's data again, and print its new key
     ///
-    /// For a key that may be known to others: the command needs the old key, which opens nothing afterwards. The new key
-    /// is printed, or written to its file, before the record changes; if that fails, nothing changes. The record keeps
-    /// its expiry time unless this command gives another.
+    /// For a key that may be known to others: the command needs the old key, which opens nothing afterwards. The new
+    /// key is printed, or written to its file, before the record changes; if that fails, nothing changes. The record
+    /// keeps its expiry time unless this command gives another.
     #[command(after_help = examples::REKEY_EXAMPLES)]
     Rekey {
         #[command(flatten)]
@@ -206,8 +206,8 @@ pub(crate) enum Command {
     },
     /// Remove what deleted records and interrupted writes left
     ///
-    /// Services do this for a database on their machine, each hour. For PostgreSQL and object stores, let one machine run
-    /// this command each day; it needs no key. In a database, no ciphertext of a removed record is left afterwards.
+    /// Services do this for a database on their machine, each hour. For PostgreSQL and object stores, let one machine
+    /// run this command each day; it needs no key. In a database, no ciphertext of a removed record is left afterwards.
     #[command(after_help = examples::MAINTAIN_EXAMPLES)]
     Maintain,
     /// Return the space of removed records to the operating system, and print its bytes
@@ -229,19 +229,19 @@ pub(crate) enum Command {
     ///
     /// The destination is a new database, a storage service, PostgreSQL schema or bucket without records, or an earlier
     /// copy of the same store. The store may be in use meanwhile. Records that the destination has already are skipped,
-    /// so that the command updates an earlier copy quickly, and continues after an interruption. It compares each record
-    /// that it has written with what the destination returns. The copy opens with the store's own index key, whose file
-    /// is not copied.
+    /// so that the command updates an earlier copy quickly, and continues after an interruption. It compares each
+    /// record that it has written with what the destination returns. The copy opens with the store's own index key,
+    /// whose file is not copied.
     ///
-    /// Damaged records of the store are named and not copied, and the exit status is then 4; it is 8 if a record exceeds
-    /// the limit of the destination.
+    /// Damaged records of the store are named and not copied, and the exit status is then 4; it is 8 if a record
+    /// exceeds the limit of the destination.
     #[command(after_help = examples::COPY_EXAMPLES)]
     Copy(Transfer),
     /// Create the tables of a store in PostgreSQL
     ///
     /// Run it as the owner of the database, before the first use and after an update that asks for it. A service then
-    /// uses a role of its own, which can read and write records but not change the tables: --role allows it. A second run
-    /// does nothing.
+    /// uses a role of its own, which can read and write records but not change the tables: --role allows it. A second
+    /// run does nothing.
     #[command(after_help = examples::MIGRATE_EXAMPLES)]
     Migrate {
         /// Allow this role to use the store
@@ -280,8 +280,8 @@ pub(crate) enum Command {
     ServeStorage(crate::serve_args::Serve),
     /// Show the services of a cluster, as one of them knows them, and what is wrong with it
     ///
-    /// It asks a service of the cluster: an encryption server (--server) or a storage service (--store). Any of its tokens
-    /// suffices. The exit status is 0 also if there are problems.
+    /// It asks a service of the cluster: an encryption server (--server) or a storage service (--store). Any of its
+    /// tokens suffices. The exit status is 0 also if there are problems.
     #[cfg(feature = "server")]
     #[command(after_help = examples::NODES_EXAMPLES)]
     Nodes,

@@ -13,8 +13,8 @@ pub(crate) enum CertificateCommand {
     /// Make a private authority, or a certificate of one, with its private key
     ///
     /// Without --authority, it makes an authority: keep its key apart from the services. With --authority, it makes the
-    /// certificate of a service, or with --client that of a client. The files are PATH.pem and PATH.key, readable only by
-    /// you; existing files are never overwritten.
+    /// certificate of a service, or with --client that of a client. The files are PATH.pem and PATH.key, readable only
+    /// by you; existing files are never overwritten.
     #[command(after_help = examples::CERTIFICATE_NEW_EXAMPLES)]
     New(NewCertificate),
 }

@@ -1,5 +1,5 @@
-//! The program's errors: each has one message and one exit status. No message quotes an argument that may be a key, an id
-//! or data by mistake: messages name the paths of outputs and of several files, but not that of the data or a key.
+//! The program's errors: each has one message and one exit status. No message quotes an argument that may be a key, an
+//! id or data by mistake: messages name the paths of outputs and of several files, but not that of the data or a key.
 
 use std::borrow::Cow;
 use std::error::Error;

@@ -1,5 +1,5 @@
-//! Records whose keys a keyring keeps. A new key is in the keyring before its record is stored, and an old key is removed
-//! only when its record is gone: a failure leaves at most a key without a record.
+//! Records whose keys a keyring keeps. A new key is in the keyring before its record is stored, and an old key is
+//! removed only when its record is gone: a failure leaves at most a key without a record.
 
 use std::path::Path;
 
@@ -158,8 +158,8 @@ pub(crate) fn passphrase(file: Option<&Path>, command: Option<&str>) -> Result<O
     Ok(Some(Zeroizing::new(line.to_owned())))
 }
 
-/// Calls `open` with each key until one opens the record, and returns this key, too. A server gives the same answer for a
-/// wrong key and for a missing record.
+/// Calls `open` with each key until one opens the record, and returns this key, too. A server gives the same answer for
+/// a wrong key and for a missing record.
 pub(crate) fn with_each<T>(
     keys: &[RecordKey],
     mut open: impl FnMut(&RecordKey) -> Result<T, Error>,
@@ -298,8 +298,8 @@ impl FileKey {
 }
 
 impl KeptKeys {
-    /// The keys for the records with these ids: that of a record which was stored before, and otherwise a new one, which
-    /// is in the keyring.
+    /// The keys for the records with these ids: that of a record which was stored before, and otherwise a new one,
+    /// which is in the keyring.
     fn keys_of_files(&mut self, store: &Strongroom, ids: &[Id]) -> Result<Vec<FileKey>, Failure> {
         let mut found = Vec::with_capacity(ids.len());
         for id in ids {

@@ -34,10 +34,10 @@ pub(crate) enum IndexKeyCommand {
     /// the old key, the rotation is finished: from then on, use the new key's file as --index-key-file. An empty list
     /// is an error, because the program that made it may have failed.
     ///
-    /// Before the first run, which begins the rotation, restart all services and programs one by one with both keys: the
-    /// new one (--index-key-file) and the old one (--previous-index-key-file). They continue to work during the rotation.
-    /// A program that has only the old key then fails with IndexKeyMismatch (exit status 9). If it starts during the
-    /// rotation, it fails with InvalidArgument (19), which asks for both keys.
+    /// Before the first run, which begins the rotation, restart all services and programs one by one with both keys:
+    /// the new one (--index-key-file) and the old one (--previous-index-key-file). They continue to work during the
+    /// rotation. A program that has only the old key then fails with IndexKeyMismatch (exit status 9). If it starts
+    /// during the rotation, it fails with InvalidArgument (19), which asks for both keys.
     #[command(after_help = examples::INDEX_KEY_ROTATE_EXAMPLES)]
     Rotate {
         /// The file with the new index key, made by `key new --index`
@@ -53,8 +53,8 @@ pub(crate) enum IndexKeyCommand {
         /// --ids has a record
         #[arg(long)]
         erase_unknown: bool,
-        /// Do not ask for confirmation of --erase-unknown, nor of the beginning of a rotation without --ids; required without
-        /// a terminal
+        /// Do not ask for confirmation of --erase-unknown, nor of the beginning of a rotation without --ids; required
+        /// without a terminal
         #[arg(long)]
         yes: bool,
     },

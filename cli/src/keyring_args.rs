@@ -13,8 +13,8 @@ use crate::key_args::KeyOut;
 #[derive(Args, Default)]
 #[command(next_help_heading = "Keyring options")]
 pub(crate) struct KeyringOptions {
-    /// Keep the keys of records in this keyring, made by `keyring new`: a new key is in the keyring before its record is
-    /// stored, and no key is printed or asked for
+    /// Keep the keys of records in this keyring, made by `keyring new`: a new key is in the keyring before its record
+    /// is stored, and no key is printed or asked for
     #[arg(long = "keyring", global = true, value_name = "PATH", env = "STRONGROOM_KEYRING", hide_env_values = true)]
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) keyring: Option<PathBuf>,

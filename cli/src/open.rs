@@ -34,8 +34,8 @@ fn existing_store(options: &Options) -> Result<Strongroom, Failure> {
     Ok(builder.open()?)
 }
 
-/// Opens a store to rotate its index key to the one in the file `new`. The old key is that of the options, or beside the
-/// database.
+/// Opens a store to rotate its index key to the one in the file `new`. The old key is that of the options, or beside
+/// the database.
 pub(crate) fn rotating(options: &Options, new: &Path) -> Result<Strongroom, Failure> {
     if options.server.is_some() {
         return Err(Failure::argument("an index key is rotated in its store: use --store, not --server"));
@@ -259,7 +259,8 @@ fn with_service_options(options: &Options, location: Location) -> Result<Locatio
     }
 }
 
-/// The endpoint with these options. If no service has TLS, the variables of the environment for TLS are meant for others.
+/// The endpoint with these options. If no service has TLS, the variables of the environment for TLS are meant for
+/// others.
 pub(crate) fn with_connection(
     options: &Options,
     endpoint: Endpoint,

@@ -26,9 +26,10 @@ pub(crate) struct Options {
     #[arg(long, global = true, value_name = "URL", env = "STRONGROOM_SERVER", hide_env_values = true)]
     #[arg(value_hint = ValueHint::Url)]
     pub(crate) server: Option<String>,
-    /// Services of a cluster, HOST:PORT, through which all others are found; may be repeated. `serve` and `serve-storage`
-    /// join them (the same as --join, UDP). Other commands ask these services for the cluster's encryption servers
-    /// (HTTPS; HTTP on loopback), and use those at the named hosts, or with --authorities at any host, in place of --server
+    /// Services of a cluster, HOST:PORT, through which all others are found; may be repeated. `serve` and
+    /// `serve-storage` join them (the same as --join, UDP). Other commands ask these services for the cluster's
+    /// encryption servers (HTTPS; HTTP on loopback), and use those at the named hosts, or with --authorities at any
+    /// host, in place of --server
     #[arg(long, global = true, value_name = "ADDRESS", env = "STRONGROOM_BOOTSTRAP_NODES", hide_env_values = true)]
     #[arg(value_delimiter = ',')]
     pub(crate) bootstrap_nodes: Vec<String>,
@@ -46,7 +47,8 @@ pub(crate) struct Options {
     )]
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) previous_index_key_file: Option<PathBuf>,
-    /// A command that prints the index key, instead of its file, such as "pass show index-key"; it is not run by a shell
+    /// A command that prints the index key, instead of its file, such as "pass show index-key"; it is not run by a
+    /// shell
     #[arg(long, global = true, value_name = "COMMAND", env = "STRONGROOM_INDEX_KEY_COMMAND", hide_env_values = true)]
     pub(crate) index_key_command: Option<String>,
     /// The namespace of the record, 0 to 255 bytes: the same id names another record in each. Commands on the whole

@@ -176,7 +176,8 @@ impl Command {
     }
 }
 
-/// The options in the environment, if one that excludes them is on the command line. Two in the same place are an error.
+/// The options in the environment, if one that excludes them is on the command line. Two in the same place are an
+/// error.
 fn overridden<'n>(
     command: &clap::Command,
     matches: &ArgMatches,

@@ -119,8 +119,8 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "PATH", env = "STRONGROOM_TOKENS", hide_env_values = true)]
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) tokens: Option<PathBuf>,
-    /// The file for the times at which tokens were last used, which `token list` shows; the service writes it every half
-    /// minute
+    /// The file for the times at which tokens were last used, which `token list` shows; the service writes it every
+    /// half minute
     #[arg(long, value_name = "PATH", env = "STRONGROOM_TOKEN_USES", hide_env_values = true)]
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) token_uses: Option<PathBuf>,
@@ -145,21 +145,21 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "PATH", env = "STRONGROOM_TLS_CLIENT_REVOCATIONS", hide_env_values = true)]
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) tls_client_revocations: Option<PathBuf>,
-    /// Join the cluster of the service at this address, HOST:PORT (UDP), which may be the service's own; may be repeated.
-    /// All services of a cluster find each other, whichever they join, and start in any order
+    /// Join the cluster of the service at this address, HOST:PORT (UDP), which may be the service's own; may be
+    /// repeated. All services of a cluster find each other, whichever they join, and start in any order
     #[arg(long, value_name = "ADDRESS", env = "STRONGROOM_JOIN")]
     #[arg(hide_env_values = true, value_delimiter = ',', help_heading = CLUSTER)]
     pub(crate) join: Vec<String>,
-    /// The file with the cluster's key, made by `key new --cluster`; may be repeated: the first key encrypts, all of them
-    /// decrypt. Without a key, the services of a cluster are all on this machine
+    /// The file with the cluster's key, made by `key new --cluster`; may be repeated: the first key encrypts, all of
+    /// them decrypt. Without a key, the services of a cluster are all on this machine
     #[arg(long = "cluster-key-file", value_name = "PATH", env = "STRONGROOM_CLUSTER_KEY_FILE", hide_env_values = true)]
     #[arg(value_delimiter = ',', value_parser = path(), value_hint = ValueHint::FilePath, help_heading = CLUSTER)]
     pub(crate) cluster_key_files: Vec<PathBuf>,
     /// The cluster's name [default: strongroom]
     #[arg(long, value_name = "NAME", env = "STRONGROOM_CLUSTER_NAME", hide_env_values = true, help_heading = CLUSTER)]
     pub(crate) cluster_name: Option<String>,
-    /// The UDP address for the cluster's messages, IP:PORT [default: port 8422 of all addresses, or without a cluster key
-    /// of 127.0.0.1]
+    /// The UDP address for the cluster's messages, IP:PORT
+    /// [default: port 8422 of all addresses, or without a cluster key of 127.0.0.1]
     #[arg(long, value_name = "ADDRESS", env = "STRONGROOM_GOSSIP_LISTEN", hide_env_values = true)]
     #[arg(help_heading = CLUSTER)]
     pub(crate) gossip_listen: Option<SocketAddr>,
@@ -195,10 +195,10 @@ pub(crate) struct Serve {
 pub(crate) enum TokenCommand {
     /// Make a token, and print it once
     ///
-    /// The service keeps only the token's hash, name, scopes, namespace and expiry time. The scopes: store (store, replace, rekey,
-    /// contains), retrieve, take, erase (delete, erase, purge, stats), storage (the whole storage service), monitor (the
-    /// page for operators). With --namespace, the token reaches only the records of this namespace, and not the whole
-    /// store.
+    /// The service keeps only the token's hash, name, scopes, namespace and expiry time. The scopes: store (store,
+    /// replace, rekey, contains), retrieve, take, erase (delete, erase, purge, stats), storage (the whole storage
+    /// service), monitor (the page for operators). With --namespace, the token reaches only the records of this
+    /// namespace, and not the whole store.
     #[command(after_help = TOKEN_NEW_EXAMPLES)]
     New {
         /// The token's scopes, separated by commas
@@ -234,8 +234,8 @@ pub(crate) enum TokenCommand {
     },
     /// Revoke a token: make its line in the tokens file a comment
     ///
-    /// The service refuses the token once it has read this file again, on SIGHUP. If it uses a copy of the file, such as a
-    /// credential of systemd, update the copy: restart the service.
+    /// The service refuses the token once it has read this file again, on SIGHUP. If it uses a copy of the file, such
+    /// as a credential of systemd, update the copy: restart the service.
     #[command(after_help = TOKEN_REVOKE_EXAMPLES)]
     Revoke {
         /// The token's name, or the start of its hash as `token list` shows it

@@ -150,8 +150,8 @@ fn read(file: &File, path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     })
 }
 
-/// Adds a line to the file, durably, and then gives the token to the user by `give`. An unfinished line of an earlier run
-/// is removed, and a failure leaves no part of the new line. The file keeps its owner and its mode.
+/// Adds a line to the file, durably, and then gives the token to the user by `give`. An unfinished line of an earlier
+/// run is removed, and a failure leaves no part of the new line. The file keeps its owner and its mode.
 fn append(
     path: &Path,
     line: &str,

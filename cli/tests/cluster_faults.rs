@@ -1,5 +1,6 @@
-//! Clusters with faults of their configurations, clocks, addresses and networks. The log, the metrics, the list of nodes and
-//! the page for operators report each of them, and requests continue as far as possible. `docs/TESTING.md` lists them.
+//! Clusters with faults of their configurations, clocks, addresses and networks. The log, the metrics, the list of
+//! nodes and the page for operators report each of them, and requests continue as far as possible. `docs/TESTING.md`
+//! lists them.
 
 #![cfg(all(target_os = "linux", feature = "server"))]
 

@@ -1,5 +1,5 @@
-//! Services on hosts of their own, for which network namespaces stand: they find each other in any order, and again after a
-//! cable was pulled.
+//! Services on hosts of their own, for which network namespaces stand: they find each other in any order, and again
+//! after a cable was pulled.
 
 #![cfg(all(target_os = "linux", feature = "server"))]
 

@@ -1,5 +1,5 @@
-//! The cluster of `deploy/cluster/compose.yaml` runs without containers: each of its services is a process on a host of its
-//! own, with the same command, user, environment, files and names of hosts. Network namespaces stand for the hosts.
+//! The cluster of `deploy/cluster/compose.yaml` runs without containers: each of its services is a process on a host of
+//! its own, with the same command, user, environment, files and names of hosts. Network namespaces stand for the hosts.
 
 #![cfg(all(target_os = "linux", feature = "server"))]
 

@@ -1,4 +1,5 @@
-//! The listener for probes, `strongroom health`, the metrics of store, disk and certificate, and the files for monitoring.
+//! The listener for probes, `strongroom health`, the metrics of store, disk and certificate, and the files for
+//! monitoring.
 
 #![cfg(all(unix, feature = "server"))]
 

@@ -180,8 +180,8 @@ fn files_open_to_others_are_refused() {
     }
 }
 
-/// Docker, Kubernetes and systemd provide secrets as files of root, which the service's group or everybody can read, and
-/// behind links.
+/// Docker, Kubernetes and systemd provide secrets as files of root, which the service's group or everybody can read,
+/// and behind links.
 #[cfg(target_os = "linux")]
 #[test]
 fn secrets_of_containers_and_service_managers_are_accepted() {

@@ -57,8 +57,8 @@ pub enum Location {
 }
 
 impl Location {
-    /// Parses `:memory:`, the URL of a service, of a PostgreSQL database or of a bucket, or else a path. For a file whose
-    /// name looks like one of these, use a
+    /// Parses `:memory:`, the URL of a service, of a PostgreSQL database or of a bucket, or else a path. For a file
+    /// whose name looks like one of these, use a
     /// path such as `./:memory:`.
     ///
     /// # Errors

@@ -135,8 +135,8 @@ pub(crate) trait Operations: fmt::Debug + Send + Sync {
 
     fn erase_unrotated(&self, locator: &Locator) -> Result<bool, Error>;
 
-    /// The locators of an id in `namespace`, or in this handle's: under the index key in use, and under the other one of a
-    /// rotation.
+    /// The locators of an id in `namespace`, or in this handle's: under the index key in use, and under the other one
+    /// of a rotation.
     fn locators(&self, namespace: Option<&[u8]>, id: &[u8]) -> Result<(Locator, Option<Locator>), Error>;
 
     /// The generations of the index keys.

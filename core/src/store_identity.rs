@@ -10,8 +10,8 @@ use crate::util::hex::to_hex;
 pub struct StoreIdentity {
     /// 16 random bytes that distinguish the store from others. A copy of a store has the same id.
     pub id: [u8; 16],
-    /// Four bytes of a hash of the current index key's check value, equal for equal keys. `None` until a program with an
-    /// index key opens the store.
+    /// Four bytes of a hash of the current index key's check value, equal for equal keys. `None` until a program with
+    /// an index key opens the store.
     pub index_key_hint: Option<[u8; 4]>,
 }
 

@@ -249,8 +249,8 @@ fn settings_of(storage: &dyn Storage) -> Result<Option<Settings>, SettingsFault>
 ///
 /// # Errors
 ///
-/// [`Error::InvalidArgument`] if `copy` is another store, or the same storage; [`Error::Unsupported`] from a storage that
-/// cannot be repaired by its users, such as a service; [`Error::Busy`] if others never stop writing; those of both
+/// [`Error::InvalidArgument`] if `copy` is another store, or the same storage; [`Error::Unsupported`] from a storage
+/// that cannot be repaired by its users, such as a service; [`Error::Busy`] if others never stop writing; those of both
 /// storages. Some records may have been restored.
 pub fn repair(storage: &Arc<dyn Storage>, copy: &dyn Storage) -> Result<Repaired, Error> {
     let refuse = |text: &'static str| Err(Error::InvalidArgument(text.into()));

@@ -1,4 +1,5 @@
-//! `docs/FILES.md` lists the source files with the first paragraph of each one's documentation (`UPDATE=1` rewrites it).
+//! `docs/FILES.md` lists the source files with the first paragraph of each one's documentation (`UPDATE=1` rewrites
+//! it).
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

@@ -25,8 +25,8 @@ use support::wait::{DEADLINE, Join, StopOnDrop, WaitWithin};
 const STORE: &str = "STRONGROOM_TEST_STORE";
 const RUN: &str = "STRONGROOM_TEST_RUN";
 
-/// Starts this program again to run only `test`, kills it a little after it has printed `count` lines, and returns all its
-/// lines. The count, not a time, chooses the moment: it is the same on a slow machine.
+/// Starts this program again to run only `test`, kills it a little after it has printed `count` lines, and returns all
+/// its lines. The count, not a time, chooses the moment: it is the same on a slow machine.
 fn lines_until_killed(test: &str, path: &Path, run: u64, count: u64) -> Vec<String> {
     let mut child = Command::new(env::current_exe().unwrap())
         .args([test, "--exact", "--nocapture"])
@@ -52,7 +52,8 @@ fn acknowledge(line: &str) {
     out.flush().unwrap();
 }
 
-/// Uploads, replaces and deletes records of 5 MB until it is killed, and prints its progress and the acknowledged writes.
+/// Uploads, replaces and deletes records of 5 MB until it is killed, and prints its progress and the acknowledged
+/// writes.
 fn upload_until_killed(path: &Path, run: &str) {
     let store = Strongroom::open(path).unwrap();
     acknowledge("open");
@@ -274,8 +275,8 @@ fn numbered(n: usize) -> String {
     format!("id-{n}")
 }
 
-/// Moves all records to the new index key, while writers work with them, until it is killed. Prints its progress and the
-/// acknowledged writes.
+/// Moves all records to the new index key, while writers work with them, until it is killed. Prints its progress and
+/// the acknowledged writes.
 fn rotate_until_killed(path: &Path, run: &str, ids: usize) {
     let store = open_rotated(path, true);
     acknowledge("open");

@@ -1,5 +1,5 @@
-//! The tests of the library, in one program: it is linked once. Those that need a process of their own, to measure, limit
-//! or kill it, have programs beside it.
+//! The tests of the library, in one program: it is linked once. Those that need a process of their own, to measure,
+//! limit or kill it, have programs beside it.
 
 #![allow(
     clippy::expect_used,

@@ -164,8 +164,8 @@ fn a_record_that_only_others_can_move_is_read() {
     assert!(overtaken > 100, "{overtaken}");
 }
 
-/// A write needs the move. So does `contains`: after it, the record is none of those that remain, which the owner of the
-/// ids then erases.
+/// A write needs the move. So does `contains`: after it, the record is none of those that remain, which the owner of
+/// the ids then erases.
 #[test]
 fn a_record_that_cannot_be_moved_is_not_written() {
     let writes: [Use; 6] = [

@@ -424,8 +424,8 @@ fn a_failing_storage_leaves_nothing() {
     }
 }
 
-/// A short record in pieces is one `put`, which shares its commit with others. A longer one needs an upload, which fails
-/// here.
+/// A short record in pieces is one `put`, which shares its commit with others. A longer one needs an upload, which
+/// fails here.
 #[test]
 fn short_records_need_no_upload() {
     let store = open_over(Arc::new(Intercepted::failing_upload(Arc::new(MemoryStorage::new()), 0)));

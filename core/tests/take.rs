@@ -50,8 +50,8 @@ fn a_record_is_taken_once() {
     });
 }
 
-/// In two steps, data is delivered at least once: an end between them leaves the record, and a confirmation removes only
-/// the version that was fetched.
+/// In two steps, data is delivered at least once: an end between them leaves the record, and a confirmation removes
+/// only the version that was fetched.
 #[test]
 fn what_is_fetched_and_not_confirmed_stays() {
     each_store(|store| {

@@ -55,8 +55,8 @@ impl Hostile {
     }
 }
 
-/// Whether no byte of `data` is another one than `bytes`. Pieces are compared, because a loop over all bytes is slow without
-/// optimisation.
+/// Whether no byte of `data` is another one than `bytes`. Pieces are compared, because a loop over all bytes is slow
+/// without optimisation.
 fn consists_of(data: &[u8], bytes: &[u8]) -> bool {
     const PIECE: usize = 512;
     let pieces: Vec<_> = bytes.iter().map(|byte| [*byte; PIECE]).collect();

@@ -4,8 +4,8 @@
 //!
 //! - A synced file has all its changes up to the sync. Each later change is there, is missing, or is torn: a write by
 //!   sectors of 512 bytes or by pages of 4 KiB, in any order.
-//! - A torn write damages no byte outside of it: a sector that two writes share keeps the bytes of the earlier one. SQLite
-//!   assumes this by default ("powersafe overwrite"); otherwise it would fill the last sector of each commit.
+//! - A torn write damages no byte outside of it: a sector that two writes share keeps the bytes of the earlier one.
+//!   SQLite assumes this by default ("powersafe overwrite"); otherwise it would fill the last sector of each commit.
 //!   [`Crash::not_powersafe`] also damages the rest of a sector, as SD cards may.
 //! - A new, renamed or removed name is there once the folder is synced; before that, each name is there or not,
 //!   whatever became of its file. A rename is atomic.

@@ -43,8 +43,8 @@ pub unsafe extern "C" fn strongroom_give_storage(
 }
 
 /// Tests whether a storage keeps the promises that strongroom_storage_callbacks describes, one by one, each with new
-/// storages of `make`: for the tests of a storage. It needs some seconds and 100 MB of memory. `make` and `report` run in
-/// a thread of the library, before the call returns.
+/// storages of `make`: for the tests of a storage. It needs some seconds and 100 MB of memory. `make` and `report` run
+/// in a thread of the library, before the call returns.
 ///
 /// `flags` is STRONGROOM_VOLATILE or 0. `only` is the name of a promise to test alone, or NULL for all. `report` may be
 /// NULL. One check runs at a time.

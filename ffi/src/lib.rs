@@ -31,8 +31,8 @@
 //!
 //! Memory. The library wipes memory that it frees, but not thread stacks, where pieces of data may remain. The caller
 //! wipes keys and data in its own memory: the compiler does not remove strongroom_wipe. Data that does not fit in
-//! memory is STRONGROOM_TOO_LARGE, and a lack of the database's own memory is STRONGROOM_STORAGE; in a commit, it may be
-//! STRONGROOM_INDETERMINATE. Any other lack of memory ends the process, which loses nothing that was acknowledged.
+//! memory is STRONGROOM_TOO_LARGE, and a lack of the database's own memory is STRONGROOM_STORAGE; in a commit, it may
+//! be STRONGROOM_INDETERMINATE. Any other lack of memory ends the process, which loses nothing that was acknowledged.
 //!
 //! Threads. Many threads may use a strongroom at once; only one thread at a time may use a writer, a reader, an options
 //! struct or a key that is written to. An object must not be closed or freed while another thread uses it. Readers and

@@ -52,8 +52,8 @@ pub unsafe extern "C" fn strongroom_store_many(
     })
 }
 
-/// As strongroom_store_many, with options for each item: an array of `count` pointers, each of which may be NULL. `keys`
-/// may be NULL if all of the options have a key.
+/// As strongroom_store_many, with options for each item: an array of `count` pointers, each of which may be NULL.
+/// `keys` may be NULL if all of the options have a key.
 ///
 /// STRONGROOM_ALREADY_EXISTS if an id has another record.
 #[unsafe(no_mangle)]

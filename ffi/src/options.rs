@@ -38,8 +38,8 @@ pub struct strongroom_write_options {
     /// as for `expires_at`.
     pub expires_in: u64,
     /// Not 0 to hide the length of the data: the record is padded to one of few lengths (Padme), by at most 12 % and 8
-    /// bytes. Functions that read a padded record give only the data, and strongroom_rekey keeps the padding. The length
-    /// is hidden in the storage and its backups, not on a connection over which the data itself travels.
+    /// bytes. Functions that read a padded record give only the data, and strongroom_rekey keeps the padding. The
+    /// length is hidden in the storage and its backups, not on a connection over which the data itself travels.
     pub pad: u64,
 }
 

@@ -41,10 +41,11 @@ pub unsafe extern "C" fn strongroom_open_record(
 }
 
 /// As strongroom_take, for data of any length: afterwards only the reader can read the record, and
-/// strongroom_reader_free removes it. On an encryption server it is read from start to end, elsewhere from any position.
+/// strongroom_reader_free removes it. On an encryption server it is read from start to end, elsewhere from any
+/// position.
 ///
-/// If the process ends before, nobody can read the record, and the first strongroom_purge or strongroom_maintain after a
-/// day removes it.
+/// If the process ends before, nobody can read the record, and the first strongroom_purge or strongroom_maintain after
+/// a day removes it.
 ///
 /// As strongroom_take, for the record's first 68 bytes and its final chunk; the rest is checked as it is read.
 #[unsafe(no_mangle)]

@@ -1,9 +1,9 @@
 //! The rotation of the index key
 //!
 //! A new index key takes the place of one that may be known to others; no record key is needed, and records keep their
-//! keys. Open the store with the new key and with the previous one in strongroom_options, in all processes, and begin the
-//! rotation in one of them. Each operation on an id then moves its record to the new key. Call strongroom_contains for
-//! every known id of every namespace: it fails if the record cannot be moved, for example on a full disk. A read of
+//! keys. Open the store with the new key and with the previous one in strongroom_options, in all processes, and begin
+//! the rotation in one of them. Each operation on an id then moves its record to the new key. Call strongroom_contains
+//! for every known id of every namespace: it fails if the record cannot be moved, for example on a full disk. A read of
 //! data succeeds even then, and may leave the record under the previous key. A read-only handle moves nothing. When no
 //! record remains, strongroom_finish_rotation ends the rotation. It may be interrupted at any time; other handles with
 //! both keys continue to work.
@@ -18,11 +18,11 @@ use crate::records::strongroom_buffer;
 use crate::status::{strongroom_error, strongroom_status};
 use crate::store::strongroom;
 
-/// Begins the rotation: the new key takes the place of the previous one. It takes a second. Without effect if the new key
-/// is the store's already. A record that is being replaced in pieces meanwhile may be STRONGROOM_CONFLICT.
+/// Begins the rotation: the new key takes the place of the previous one. It takes a second. Without effect if the new
+/// key is the store's already. A record that is being replaced in pieces meanwhile may be STRONGROOM_CONFLICT.
 ///
-/// STRONGROOM_BUSY if the store's settings are changed at the same time; STRONGROOM_UNSUPPORTED on an encryption server,
-/// or read-only.
+/// STRONGROOM_BUSY if the store's settings are changed at the same time; STRONGROOM_UNSUPPORTED on an encryption
+/// server, or read-only.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_begin_rotation(

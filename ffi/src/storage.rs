@@ -9,13 +9,13 @@
 //! A callback returns a strongroom_status. STRONGROOM_NOT_FOUND, STRONGROOM_ALREADY_EXISTS and STRONGROOM_CONFLICT are
 //! allowed only where its description says so; STRONGROOM_INDETERMINATE only from one that writes (`maintain` and
 //! `close` too, `upload` and `upload_write` not); a status that concerns keys, ids or expiry never. Any status that it
-//! must not return is an error: STRONGROOM_INDETERMINATE from one that writes, STRONGROOM_STORAGE from another. A failed
-//! callback must have changed nothing, except after STRONGROOM_INDETERMINATE.
+//! must not return is an error: STRONGROOM_INDETERMINATE from one that writes, STRONGROOM_STORAGE from another. A
+//! failed callback must have changed nothing, except after STRONGROOM_INDETERMINATE.
 //!
 //! The callbacks may be called from any thread, and from several at once, except `close` and `destroy`; never in a
-//! forked child. The library passes only valid arguments, which are valid until the callback returns. A callback must not
-//! call a function of the library for its own store, nor unwind. A calling thread needs its stack in addition to the
-//! library's 64 KiB.
+//! forked child. The library passes only valid arguments, which are valid until the callback returns. A callback must
+//! not call a function of the library for its own store, nor unwind. A calling thread needs its stack in addition to
+//! the library's 64 KiB.
 //!
 //! A callback that returns data gives it to its strongroom_sink, in the thread in which it was called.
 
@@ -66,8 +66,8 @@ pub struct strongroom_sink(pub(crate) Sink);
 /// A storage. Set all of it to zero, then `size` to sizeof(strongroom_storage_callbacks), then the members. A larger
 /// struct, of a newer header, is accepted if its new members are zero, and STRONGROOM_UNSUPPORTED otherwise.
 ///
-/// Each write is atomic: at any time, other callers see the record before it or after it. It is durable when the callback
-/// returns, as far as the storage promises that. A read that starts after a write has returned sees it.
+/// Each write is atomic: at any time, other callers see the record before it or after it. It is durable when the
+/// callback returns, as far as the storage promises that. A read that starts after a write has returned sees it.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct strongroom_storage_callbacks {
@@ -105,8 +105,8 @@ pub struct strongroom_storage_callbacks {
     /// Gives the record's head and length with strongroom_give_info. STRONGROOM_NOT_FOUND if there is none. Required.
     pub info:
         Option<unsafe extern "C" fn(context: *mut c_void, locator: *const u8, sink: *mut strongroom_sink) -> c_int>,
-    /// Fills `buffer` with the `len` bytes of the record from `offset` on. STRONGROOM_CONFLICT if the record has another
-    /// head or is gone, STRONGROOM_INVALID_ARGUMENT if it has fewer than `offset + len` bytes. Required.
+    /// Fills `buffer` with the `len` bytes of the record from `offset` on. STRONGROOM_CONFLICT if the record has
+    /// another head or is gone, STRONGROOM_INVALID_ARGUMENT if it has fewer than `offset + len` bytes. Required.
     pub read_at: Option<
         unsafe extern "C" fn(
             context: *mut c_void,
@@ -146,14 +146,14 @@ pub struct strongroom_storage_callbacks {
     pub rename:
         Option<unsafe extern "C" fn(context: *mut c_void, from: *const u8, head: *const u8, to: *const u8) -> c_int>,
     /// Gives at most `limit` records after the locator `after`, or from the first if it is NULL, with
-    /// strongroom_give_entry, in the order of memcmp on their locators. An `after` of 32 bytes 255 asks whether lists are
-    /// complete: STRONGROOM_CORRUPT if the storage notices that damage hides records from them. Required.
+    /// strongroom_give_entry, in the order of memcmp on their locators. An `after` of 32 bytes 255 asks whether lists
+    /// are complete: STRONGROOM_CORRUPT if the storage notices that damage hides records from them. Required.
     pub list: Option<
         unsafe extern "C" fn(context: *mut c_void, after: *const u8, limit: usize, sink: *mut strongroom_sink) -> c_int,
     >,
     /// Gives at most `limit` records that expire at or before `now`, the earliest first, with strongroom_give_entry.
-    /// Bytes 4 to 11 of a head are the time: Unix time in seconds, little-endian, 0 for never. NULL if the storage has no
-    /// index of these times: strongroom_purge is then STRONGROOM_UNSUPPORTED.
+    /// Bytes 4 to 11 of a head are the time: Unix time in seconds, little-endian, 0 for never. NULL if the storage has
+    /// no index of these times: strongroom_purge is then STRONGROOM_UNSUPPORTED.
     pub list_expired:
         Option<unsafe extern "C" fn(context: *mut c_void, now: u64, limit: usize, sink: *mut strongroom_sink) -> c_int>,
     /// Gives the settings document with strongroom_give_bytes. STRONGROOM_NOT_FOUND if there is none. Required.
@@ -179,7 +179,8 @@ pub struct strongroom_storage_callbacks {
     /// Closes the storage. It is called once, while no other callback runs; only `upload_free` and `destroy` follow. It
     /// is not called if the store was never closed. NULL if there is nothing to do.
     pub close: Option<unsafe extern "C" fn(context: *mut c_void) -> c_int>,
-    /// Frees the context, once, when the last handle, reader and writer of the store is freed. NULL if there is nothing to do.
+    /// Frees the context, once, when the last handle, reader and writer of the store is freed. NULL if there is nothing
+    /// to do.
     pub destroy: Option<unsafe extern "C" fn(context: *mut c_void)>,
 
     /// The most bytes of a record. 0 for no limit.
@@ -198,8 +199,8 @@ pub struct strongroom_storage_callbacks {
 /// From its success on, the store owns the storage, and calls `destroy` in the end. After a failure, the storage still
 /// belongs to the caller.
 ///
-/// STRONGROOM_INVALID_ARGUMENT if a required callback is NULL; STRONGROOM_INDEX_KEY_MISMATCH if the index key is another
-/// store's; and the statuses of the callbacks.
+/// STRONGROOM_INVALID_ARGUMENT if a required callback is NULL; STRONGROOM_INDEX_KEY_MISMATCH if the index key is
+/// another store's; and the statuses of the callbacks.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_open_storage(

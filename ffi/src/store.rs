@@ -56,15 +56,15 @@ pub const STRONGROOM_PAD: u64 = 8;
 pub struct strongroom_options {
     /// sizeof(strongroom_options).
     pub size: usize,
-    /// STRONGROOM_PAD, and for a database STRONGROOM_MUST_EXIST, STRONGROOM_RELAXED_DURABILITY and STRONGROOM_READ_ONLY,
-    /// combined with |, or 0.
+    /// STRONGROOM_PAD, and for a database STRONGROOM_MUST_EXIST, STRONGROOM_RELAXED_DURABILITY and
+    /// STRONGROOM_READ_ONLY, combined with |, or 0.
     pub flags: u64,
     /// The index key, kept apart from the database: recommended in production. No key file is then made beside the
     /// database. Or NULL.
     pub index_key: *const strongroom_index_key,
     /// The file with the index key: its text on a line. A missing file is not made; a file that another user, except
-    /// root, can change or read is STRONGROOM_INVALID_ARGUMENT; a file of root may be readable by all. Or NULL. Give the
-    /// key or the file, not both.
+    /// root, can change or read is STRONGROOM_INVALID_ARGUMENT; a file of root may be readable by all. Or NULL. Give
+    /// the key or the file, not both.
     pub index_key_file: *const c_char,
     /// For a service: the file with the access token, on a line. Or NULL.
     pub token_file: *const c_char,
@@ -177,8 +177,8 @@ pub unsafe extern "C" fn strongroom_connect(
 
 /// Gives a handle of the same store with the ids of a namespace: through it, records of other namespaces cannot be
 /// found, even under the same id. A name is any 0 to 255 bytes; the empty one is the namespace of a new store.
-/// Namespaces exist without being created, and are not nested. strongroom_purge, strongroom_maintain, strongroom_compact
-/// and strongroom_get_stats concern the whole store on each handle.
+/// Namespaces exist without being created, and are not nested. strongroom_purge, strongroom_maintain,
+/// strongroom_compact and strongroom_get_stats concern the whole store on each handle.
 ///
 /// Free the handle with strongroom_close, which leaves the store open. Closing the store closes it for all of its
 /// handles: their calls then return STRONGROOM_CLOSED.

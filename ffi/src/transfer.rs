@@ -35,8 +35,8 @@ pub struct strongroom_copied {
     pub too_large: u64,
 }
 
-/// Gets the progress of a copy, valid until it returns, about ten times a second in the thread of the call. It returns 0
-/// to go on, and any other number to stop. `context` is the caller's, or NULL.
+/// Gets the progress of a copy, valid until it returns, about ten times a second in the thread of the call. It returns
+/// 0 to go on, and any other number to stop. `context` is the caller's, or NULL.
 pub type strongroom_copy_fn =
     Option<unsafe extern "C" fn(context: *mut c_void, progress: *const strongroom_copied) -> c_int>;
 
@@ -65,16 +65,16 @@ thread_local! {
     static STOPPED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Copies all records of a store to another place, without any key: for backups, for restoring them, and for moves. Both
-/// places are named as in `strongroom_open`, and may be in use meanwhile.
+/// Copies all records of a store to another place, without any key: for backups, for restoring them, and for moves.
+/// Both places are named as in `strongroom_open`, and may be in use meanwhile.
 ///
-/// The destination must be new, or an earlier copy of the same store: records that it has already are skipped, so that a
-/// repeated call copies changes, and continues an interrupted one. It then opens with the index key of the source, whose
-/// file is not copied. Each record that was written is compared with what the destination returns.
+/// The destination must be new, or an earlier copy of the same store: records that it has already are skipped, so that
+/// a repeated call copies changes, and continues an interrupted one. It then opens with the index key of the source,
+/// whose file is not copied. Each record that was written is compared with what the destination returns.
 ///
 /// Check `damaged` and `too_large` in the result: those records are not at the destination. `not_copied` receives their
-/// locators, 32 bytes each, the damaged ones first; free it with strongroom_buffer_free. A locator that ends in 24 bytes 0
-/// stands for all records at a place that the source cannot list. `not_copied` and `options` may be NULL.
+/// locators, 32 bytes each, the damaged ones first; free it with strongroom_buffer_free. A locator that ends in 24
+/// bytes 0 stands for all records at a place that the source cannot list. `not_copied` and `options` may be NULL.
 ///
 /// STRONGROOM_INVALID_ARGUMENT if there is no store at `from`, if `to` has another store, or if both are the same;
 /// STRONGROOM_STORAGE_FULL; STRONGROOM_CONFLICT if others change the destination all the time; STRONGROOM_BUSY if

@@ -62,8 +62,8 @@ pub struct strongroom_verify_step {
     pub next: *const c_char,
 }
 
-/// Gets each step of a search, valid until it returns. It returns 0 to go on, and any other number to stop. `context` is
-/// the caller's, or NULL.
+/// Gets each step of a search, valid until it returns. It returns 0 to go on, and any other number to stop. `context`
+/// is the caller's, or NULL.
 pub type strongroom_verify_fn =
     Option<unsafe extern "C" fn(context: *mut c_void, step: *const strongroom_verify_step) -> c_int>;
 
@@ -106,8 +106,8 @@ pub unsafe extern "C" fn strongroom_verify(
     })
 }
 
-/// As strongroom_verify, for a store that is not open, without its index key. `path` names it as in `strongroom_open`. The
-/// options of the store are for services, and may be NULL; their flags and index key must not be set.
+/// As strongroom_verify, for a store that is not open, without its index key. `path` names it as in `strongroom_open`.
+/// The options of the store are for services, and may be NULL; their flags and index key must not be set.
 ///
 /// STRONGROOM_INVALID_ARGUMENT also if there is no store; STRONGROOM_STORAGE if it cannot be read.
 #[unsafe(no_mangle)]
@@ -162,11 +162,11 @@ impl From<VerifyReport> for strongroom_verify_report {
     }
 }
 
-/// Replaces each damaged record by the one in `copy`, which is the same store at another place, such as a backup that is
-/// open with STRONGROOM_READ_ONLY. Only its intact records are used. Intact records are never replaced, and a damaged
-/// one that the copy lacks stays as it is: strongroom_verify reports it. `restored` counts restored records, `lost`
-/// unreadable ones that the copy lacks, and second versions of records, which users did not see. Others should not write
-/// meanwhile.
+/// Replaces each damaged record by the one in `copy`, which is the same store at another place, such as a backup that
+/// is open with STRONGROOM_READ_ONLY. Only its intact records are used. Intact records are never replaced, and a
+/// damaged one that the copy lacks stays as it is: strongroom_verify reports it. `restored` counts restored records,
+/// `lost` unreadable ones that the copy lacks, and second versions of records, which users did not see. Others should
+/// not write meanwhile.
 ///
 /// STRONGROOM_INVALID_ARGUMENT if `copy` is another store, or the same handle; STRONGROOM_UNSUPPORTED on a service, or
 /// read-only; STRONGROOM_BUSY if others never stop writing. After a failure, some records may have been restored.

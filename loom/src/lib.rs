@@ -1,8 +1,8 @@
 //! The synchronisation by hand of the library, with locks of loom in place of the standard library's, and models of it:
 //! loom runs each in every order of events of a few threads, and detects deadlocks.
 //!
-//! The sources are those of the library itself. This crate gives them `util::sync` and `util::threads` of its own. It is
-//! not a test of the library's crate, because the sources' own tests need the locks of the standard library. Where
+//! The sources are those of the library itself. This crate gives them `util::sync` and `util::threads` of its own. It
+//! is not a test of the library's crate, because the sources' own tests need the locks of the standard library. Where
 //! `cfg(test)` is set, it is empty.
 
 #![cfg(not(test))]

@@ -130,15 +130,16 @@ impl Service {
         );
     }
 
-    /// Shows the operations of the store's storage ([`Builder::storage_metrics`](strongroom::Builder::storage_metrics)) in
-    /// the metrics. The storage service does so by itself.
+    /// Shows the operations of the store's storage ([`Builder::storage_metrics`](strongroom::Builder::storage_metrics))
+    /// in the metrics. The storage service does so by itself.
     #[must_use]
     pub fn with_storage_metrics(self, metrics: StorageMetrics) -> Self {
         let _ = self.shared.metrics.storage.set(metrics); // the first ones stay
         self
     }
 
-    /// Shows the storage services of an endpoint ([`Endpoint::upstreams`](strongroom::Endpoint::upstreams)) in the metrics.
+    /// Shows the storage services of an endpoint ([`Endpoint::upstreams`](strongroom::Endpoint::upstreams)) in the
+    /// metrics.
     #[must_use]
     pub fn with_upstreams(self, upstreams: Upstreams) -> Self {
         let _ = self.shared.metrics.upstreams.set(upstreams); // the first one stays

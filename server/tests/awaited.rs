@@ -1,4 +1,5 @@
-//! Calls to an encryption server that no thread waits for: their number, their executors, their cancellation at each point.
+//! Calls to an encryption server that no thread waits for: their number, their executors, their cancellation at each
+//! point.
 
 use std::future::poll_fn;
 use std::io::{Read, Write};

@@ -1,5 +1,5 @@
-//! Clients of several services of one store: requests are distributed, a failed service is avoided until it is back, and
-//! nothing is sent twice that might have been done.
+//! Clients of several services of one store: requests are distributed, a failed service is avoided until it is back,
+//! and nothing is sent twice that might have been done.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};

@@ -1,5 +1,5 @@
-//! Writes whose answer is lost, and whose repetition is refused because the record has changed or expired meanwhile: the
-//! lost attempt succeeded, so that the refusal is not the outcome.
+//! Writes whose answer is lost, and whose repetition is refused because the record has changed or expired meanwhile:
+//! the lost attempt succeeded, so that the refusal is not the outcome.
 
 use std::sync::Arc;
 use std::thread;

@@ -1,6 +1,6 @@
-//! Records in a bucket, against the crate `object_store` alone, which encrypts nothing, on the same HTTP client (hyper):
-//! `objects URL [ROUNDS [MIB]]`. Credentials come from the environment. Each transfer of a long record is a process of
-//! its own, so that its processor time and its peak memory are its own, too.
+//! Records in a bucket, against the crate `object_store` alone, which encrypts nothing, on the same HTTP client
+//! (hyper): `objects URL [ROUNDS [MIB]]`. Credentials come from the environment. Each transfer of a long record is a
+//! process of its own, so that its processor time and its peak memory are its own, too.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark")]

@@ -5,8 +5,8 @@ use std::thread;
 
 use crate::failure::Failure;
 
-/// Does `work` on all items, several at a time, and gives each outcome to `receive` on this thread. The first error ends
-/// it, once the items in work are done.
+/// Does `work` on all items, several at a time, and gives each outcome to `receive` on this thread. The first error
+/// ends it, once the items in work are done.
 pub(super) fn for_each<I: Send, O: Send>(
     workers: usize,
     items: impl IntoIterator<Item = I, IntoIter: Send>,

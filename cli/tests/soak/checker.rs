@@ -1,8 +1,8 @@
 //! Whether the history of one id is linearizable: each operation takes effect at one moment between its call and its
 //! return, and one with an unknown outcome at any later moment, or never.
 //!
-//! An id is a register: it has no record, or one version of it. Ids are independent, so each is checked alone. The search
-//! is that of Wing and Gong (1993) with Lowe's memoisation (2017), as in porcupine.
+//! An id is a register: it has no record, or one version of it. Ids are independent, so each is checked alone. The
+//! search is that of Wing and Gong (1993) with Lowe's memoisation (2017), as in porcupine.
 
 use std::collections::HashSet;
 

@@ -58,8 +58,8 @@ impl Id {
             Effect::Missing(version) if self.current == Some(version) => self.current = None,
             Effect::Missing(_) | Effect::Present => {}
         }
-        // A store whose attempt was lost may take effect once more, until it returns, or late if the attempt was given up
-        // ("A request that is executed late" in HTTP.md).
+        // A store whose attempt was lost may take effect once more, until it returns, or late if the attempt was given
+        // up ("A request that is executed late" in HTTP.md).
         if matches!(effect, Effect::Stored(_)) {
             let latest = returned.filter(|returned| returned - called <= SHORTEST_ATTEMPT).unwrap_or(u64::MAX);
             self.history.push(Operation { called, returned: None, latest, effect });

@@ -39,8 +39,8 @@ impl Samples {
         }
     }
 
-    /// A table of the medians in each eighth of the run, and what has grown since its warm-up in services that ran all the
-    /// time.
+    /// A table of the medians in each eighth of the run, and what has grown since its warm-up in services that ran all
+    /// the time.
     pub(crate) fn summary(&self, lane: &Lane, time: Duration) -> (String, Vec<String>) {
         let (mut text, mut grown) = (String::new(), Vec::new());
         for (number, samples) in self.0.iter().enumerate() {
@@ -66,7 +66,8 @@ impl Samples {
     }
 }
 
-/// The first eighth of the run in which the services' memory is steady: after half an hour or, in a short run, its half.
+/// The first eighth of the run in which the services' memory is steady: after half an hour or, in a short run, its
+/// half.
 fn first_after_warm_up(time: Duration) -> usize {
     let warm_up = Duration::from_secs(1800).min(time / 2);
     (1..7).find(|&number| time / 8 * number >= warm_up).unwrap_or(7) as usize

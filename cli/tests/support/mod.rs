@@ -238,7 +238,8 @@ fn default_signals() {
 fn default_signals() {}
 
 /// Runs a program on its own terminal. Waits for its prompt (the first argument), inspects the process, types the
-/// answer (the second; hidden ones only after the echo is off) or sends the signal of this name, and prints the outcome.
+/// answer (the second; hidden ones only after the echo is off) or sends the signal of this name, and prints the
+/// outcome.
 #[cfg(target_os = "linux")]
 const TERMINAL: &str = r#"
 import json, os, pty, signal, sys, termios

@@ -34,7 +34,8 @@ impl Strongroom {
         self.on_pool(move |store| store.verify(&options, progress))
     }
 
-    /// Replaces each damaged record by the one in `copy`. If the future is dropped, some records may have been replaced.
+    /// Replaces each damaged record by the one in `copy`. If the future is dropped, some records may have been
+    /// replaced.
     ///
     /// # Errors
     ///
@@ -53,8 +54,8 @@ impl Strongroom {
         self.on_pool(crate::Strongroom::maintain)
     }
 
-    /// Returns at most `limit` bytes of free space to the operating system, and the number of these bytes. If the future
-    /// is dropped, some space may have been returned.
+    /// Returns at most `limit` bytes of free space to the operating system, and the number of these bytes. If the
+    /// future is dropped, some space may have been returned.
     ///
     /// # Errors
     ///

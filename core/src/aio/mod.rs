@@ -17,36 +17,38 @@
 //!
 //! # Threads
 //!
-//! No thread waits for an encryption server ([`Strongroom::connect`]): one thread of the store drives its connections, for
-//! all calls. The number of threads does not limit the calls. At most 64 are sent at the same time, on as many
+//! No thread waits for an encryption server ([`Strongroom::connect`]): one thread of the store drives its connections,
+//! for all calls. The number of threads does not limit the calls. At most 64 are sent at the same time, on as many
 //! connections; others wait in a queue.
 //!
 //! All other stores seal and open records in this process, and the interface of storages blocks, whether a storage is a
 //! database, a storage service, PostgreSQL or an object store. So each store has a pool of threads for its calls, 64 at
-//! most unless [`Strongroom::with_threads`] says otherwise. They are started as they are needed, and end after 10 seconds
-//! without work. The bound limits memory and open requests, and calls beyond it wait in a queue: 64 calls that wait for
-//! a disk share a commit, and more would bring nothing. A call to a storage service occupies a thread while it waits, so
-//! the bound is also that of concurrent requests.
+//! most unless [`Strongroom::with_threads`] says otherwise. They are started as they are needed, and end after 10
+//! seconds without work. The bound limits memory and open requests, and calls beyond it wait in a queue: 64 calls that
+//! wait for a disk share a commit, and more would bring nothing. A call to a storage service occupies a thread while it
+//! waits, so the bound is also that of concurrent requests.
 //!
 //! For an encryption server, the pool has the rest of the work: opening and closing the store, the calls of
 //! [`RecordReader`] and [`RecordWriter`] (a thread for the time of a call, none between them), the methods that open
 //! these, [`retrieve_into`](Strongroom::retrieve_into) and [`purge`](Strongroom::purge).
 //!
-//! None of this needs a runtime: futures work in each one. [`RecordReader`] and [`RecordWriter`] have the traits of tokio.
+//! None of this needs a runtime: futures work in each one. [`RecordReader`] and [`RecordWriter`] have the traits of
+//! tokio.
 //!
 //! # Cancellation
 //!
-//! The future of a call owns copies of its arguments, and it can be a task of its own; copies of keys and data are wiped. It
-//! begins when it is polled. Dropping it earlier than it ends cancels the call:
+//! The future of a call owns copies of its arguments, and it can be a task of its own; copies of keys and data are
+//! wiped. It begins when it is polled. Dropping it earlier than it ends cancels the call:
 //!
 //! - A call that still waits in a queue does not take place.
 //! - A call that has begun ends soon. It takes place as a whole or not at all, and nobody learns which. The connection
-//!   of a call to an encryption server is closed, unless the answer is complete: a request without its end has no effect.
+//!   of a call to an encryption server is closed, unless the answer is complete: a request without its end has no
+//!   effect.
 //!
 //! The key of a write that takes place after it was cancelled is lost, unless it was known before: if calls may be
 //! cancelled, make keys with [`RecordKey::generate`], save them, and pass them with [`WriteOptions::key`]. Such a write
-//! may be repeated. Data that a cancelled [`take`](Strongroom::take) removes is lost. Dropping a [`RecordWriter`] stores
-//! nothing; its key is known from the start.
+//! may be repeated. Data that a cancelled [`take`](Strongroom::take) removes is lost. Dropping a [`RecordWriter`]
+//! stores nothing; its key is known from the start.
 //!
 //! # The blocking API in async programs
 //!
@@ -68,8 +70,8 @@
 //! # }
 //! ```
 //!
-//! A blocking call on a thread of a runtime works, but stops the other tasks of that thread meanwhile. [`Strongroom::new`]
-//! makes an async handle of a blocking one; both may be used side by side.
+//! A blocking call on a thread of a runtime works, but stops the other tasks of that thread meanwhile.
+//! [`Strongroom::new`] makes an async handle of a blocking one; both may be used side by side.
 
 mod maintenance;
 mod pool;
@@ -421,8 +423,8 @@ impl Strongroom {
         self.call(move |store| store.operations().erase(&id))
     }
 
-    /// Closes the store for all users of all its handles. Dropping all of them, and all readers and writers, also closes
-    /// it, soon afterwards and without a report of errors.
+    /// Closes the store for all users of all its handles. Dropping all of them, and all readers and writers, also
+    /// closes it, soon afterwards and without a report of errors.
     ///
     /// # Errors
     ///

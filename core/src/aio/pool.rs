@@ -80,8 +80,8 @@ impl Pool {
         }))))
     }
 
-    /// The outcome of `work`, which a thread does. If the future is dropped, work that has not begun does not begin, and
-    /// the waits of work that has begun end, so that it ends soon.
+    /// The outcome of `work`, which a thread does. If the future is dropped, work that has not begun does not begin,
+    /// and the waits of work that has begun end, so that it ends soon.
     pub(super) async fn run<T: Send + 'static>(
         self,
         work: impl FnOnce() -> Result<T, Error> + Send + 'static,

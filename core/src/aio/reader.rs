@@ -21,7 +21,8 @@ const PIECE_LEN: usize = 256 << 10;
 /// Reads a record from any position, in constant memory: [`strongroom::RecordReader`](crate::RecordReader) for async
 /// code, with the same promises. Each [`io::Error`] has the [`Error`] inside.
 ///
-/// It is buffered, and fetches a piece when one is needed. If the future of a read or a seek is dropped, no data is lost.
+/// It is buffered, and fetches a piece when one is needed. If the future of a read or a seek is dropped, no data is
+/// lost.
 pub struct RecordReader {
     stream: Stream<strongroom::RecordReader, Outcome>,
     pool: Pool,

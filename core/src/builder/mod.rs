@@ -150,8 +150,8 @@ impl Builder {
         }
     }
 
-    /// Uses the bucket at this URL, which holds only sealed records: ids, keys and data stay in this process. It needs an
-    /// [`index_key`](Self::index_key), the same for all who use the bucket.
+    /// Uses the bucket at this URL, which holds only sealed records: ids, keys and data stay in this process. It needs
+    /// an [`index_key`](Self::index_key), the same for all who use the bucket.
     #[cfg(feature = "object-store")]
     pub fn bucket(mut self, url: BucketUrl) -> Self {
         self.bucket = Some(url);
@@ -202,7 +202,8 @@ impl Builder {
         self
     }
 
-    /// As [`previous_index_key`](Self::previous_index_key), from a file as for [`index_key_file`](Self::index_key_file).
+    /// As [`previous_index_key`](Self::previous_index_key), from a file as for
+    /// [`index_key_file`](Self::index_key_file).
     #[cfg(feature = "sqlite")]
     pub fn previous_index_key_file(mut self, path: impl AsRef<Path>) -> Self {
         self.previous_index_key_file = Some(path.as_ref().to_path_buf());
@@ -235,9 +236,9 @@ impl Builder {
         self
     }
 
-    /// Pads all records of the store, as [`WriteOptions::pad`](crate::WriteOptions::pad). The store's settings keep this:
-    /// every handle that is opened from now on does the same, with or without this option. Records that are stored
-    /// already remain as they are.
+    /// Pads all records of the store, as [`WriteOptions::pad`](crate::WriteOptions::pad). The store's settings keep
+    /// this: every handle that is opened from now on does the same, with or without this option. Records that are
+    /// stored already remain as they are.
     pub fn pad(mut self) -> Self {
         self.pad = true;
         self

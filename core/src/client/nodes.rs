@@ -9,7 +9,8 @@ use crate::protocol::limits::NODES_BYTES;
 use crate::protocol::names;
 use crate::protocol::nodes::{Nodes, Role};
 
-/// Asks the service at `endpoint`, which has this role, for the services of its cluster. Any token of the service suffices.
+/// Asks the service at `endpoint`, which has this role, for the services of its cluster. Any token of the service
+/// suffices.
 ///
 /// # Errors
 ///

@@ -160,7 +160,8 @@ impl Sealer {
     ///
     /// # Errors
     ///
-    /// [`Error::TooLarge`] at 4 PiB or more, or without memory: nothing is processed. [`Error::Forked`] in a forked child.
+    /// [`Error::TooLarge`] at 4 PiB or more, or without memory: nothing is processed. [`Error::Forked`] in a forked
+    /// child.
     pub fn update(&mut self, mut plaintext: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
         self.check_process()?;
         let chunks = self.buffer.len().saturating_add(plaintext.len()) / CHUNK_LEN;

@@ -1,7 +1,7 @@
-//! The choice among several services of one store: of two random ones, that with fewer requests in flight (M. Mitzenmacher,
-//! "The Power of Two Choices in Randomized Load Balancing", 2001); among equals, for a while the last one. Services of the
-//! client's own zone come first. A service that fails is ejected until a probe finds it ready. If all are ejected, all are
-//! tried. The list of services may change at any time.
+//! The choice among several services of one store: of two random ones, that with fewer requests in flight (M.
+//! Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001); among equals, for a while the last
+//! one. Services of the client's own zone come first. A service that fails is ejected until a probe finds it ready. If
+//! all are ejected, all are tried. The list of services may change at any time.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,8 +15,8 @@ const MOST_TRIED: usize = 3;
 pub(super) const CALLS_PER_RETRY: u32 = 10;
 /// The most retries that are saved up.
 pub(super) const SAVED_RETRIES: u32 = 100;
-/// The mean number of calls that go to one service before a new choice among those with as few calls in flight: the next
-/// call finds its caches warm.
+/// The mean number of calls that go to one service before a new choice among those with as few calls in flight: the
+/// next call finds its caches warm.
 const CALLS_PER_RUN: u32 = 16;
 /// The first pause before a probe of an ejected service, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -172,8 +172,8 @@ impl<S> Balancer<S> {
         }
     }
 
-    /// Whether a call that has `tried` these services tries another one. `is_unreached`: the last one was not even reached,
-    /// which costs nobody anything, so that many addresses without a service do not slow down a call.
+    /// Whether a call that has `tried` these services tries another one. `is_unreached`: the last one was not even
+    /// reached, which costs nobody anything, so that many addresses without a service do not slow down a call.
     pub(super) fn elsewhere(&self, tried: &[Arc<S>], is_unreached: bool) -> Elsewhere {
         let mut state = self.lock();
         let ranks = || state.members.iter().filter_map(|member| member.rank(tried));

@@ -114,8 +114,8 @@ impl HttpClient {
         })
     }
 
-    /// Begins a request whose body comes piece by piece, with retries until a service accepts the connection: later, the
-    /// body cannot be sent again.
+    /// Begins a request whose body comes piece by piece, with retries until a service accepts the connection: later,
+    /// the body cannot be sent again.
     pub(crate) fn upload(&self, request: &ApiRequest) -> Result<StreamingRequest, Failure> {
         let (exchanges, request) = (self.exchanges()?, request.clone());
         let this = exchanges.clone();

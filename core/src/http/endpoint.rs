@@ -29,22 +29,23 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest time limit: the system cannot represent an instant centuries away.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A service over HTTP: its address, or those of several services of one store, the trusted authorities, and the client's credentials.
+/// A service over HTTP: its address, or those of several services of one store, the trusted authorities, and the
+/// client's credentials.
 ///
 /// - `https://storage.example:8421`: TLS 1.3, with a certificate of an authority that the system trusts, or one of
 ///   [`authorities`](Self::authorities).
 /// - `http://127.0.0.1:8421`: without TLS, only for a loopback address or `localhost`.
 /// - `unix:/run/strongroom/storage.sock`: a Unix socket.
 /// - `https://one.example:8421,https://two.example:8421`: several services of the same store, as many as you like. Each
-///   request goes to one of two random ones, that with fewer requests in flight from this client. A service that cannot be
-///   reached gets no requests until it answers `/readyz` again, and a request that it certainly did not execute, or that
-///   may be repeated, goes to another one at once. A streamed body goes elsewhere only before its first byte. A service
-///   with another store than the others gets no requests.
+///   request goes to one of two random ones, that with fewer requests in flight from this client. A service that cannot
+///   be reached gets no requests until it answers `/readyz` again, and a request that it certainly did not execute, or
+///   that may be repeated, goes to another one at once. A streamed body goes elsewhere only before its first byte. A
+///   service with another store than the others gets no requests.
 /// - `https://storage.example:8421`, if the name has several addresses: the same, with a service at each of them, 64 at
 ///   most. The name is looked up again every ten seconds while the endpoint is in use.
-/// - `cluster:https://one.example:8421,https://two.example:8421?names=*.example&zone=a`: all ready services of the cluster
-///   to which these belong ([`cluster`](Self::cluster)). After the question mark are the trusted [`names`](Self::names),
-///   separated by commas, and the preferred [`zone`](Self::zone), both if needed.
+/// - `cluster:https://one.example:8421,https://two.example:8421?names=*.example&zone=a`: all ready services of the
+///   cluster to which these belong ([`cluster`](Self::cluster)). After the question mark are the trusted
+///   [`names`](Self::names), separated by commas, and the preferred [`zone`](Self::zone), both if needed.
 ///
 /// ```
 /// use strongroom::Endpoint;
@@ -89,13 +90,14 @@ impl Endpoint {
         }
     }
 
-    /// The services of a cluster, which are found by asking those at these URLs, separated by commas, for `GET /v1/nodes`.
-    /// The answer is asked for again every ten seconds while the endpoint is in use, from any service. If nobody answers,
-    /// the last known services stay in use for ten minutes, then those at these URLs. They may include services of another
-    /// kind, such as storage services for a client of encryption servers, which are only asked.
+    /// The services of a cluster, which are found by asking those at these URLs, separated by commas, for
+    /// `GET /v1/nodes`. The answer is asked for again every ten seconds while the endpoint is in use, from any service.
+    /// If nobody answers, the last known services stay in use for ten minutes, then those at these URLs. They may
+    /// include services of another kind, such as storage services for a client of encryption servers, which are only
+    /// asked.
     ///
-    /// The answer proposes services; it does not decide which ones are trusted. A service that is not at one of these URLs
-    /// is used only if its host has one of the trusted [`names`](Self::names), or if the endpoint has
+    /// The answer proposes services; it does not decide which ones are trusted. A service that is not at one of these
+    /// URLs is used only if its host has one of the trusted [`names`](Self::names), or if the endpoint has
     /// [`authorities`](Self::authorities) of its own.
     ///
     /// # Errors
@@ -133,23 +135,23 @@ impl Endpoint {
         }
     }
 
-    /// Trusts these hosts if a cluster or a list proposes them: `storage.example.org`, an address such as `192.0.2.1`, or
-    /// `*.example.org` for all names with one label more. Other hosts are never contacted and get no token. An endpoint
-    /// with given URLs does not need them.
+    /// Trusts these hosts if a cluster or a list proposes them: `storage.example.org`, an address such as `192.0.2.1`,
+    /// or `*.example.org` for all names with one label more. Other hosts are never contacted and get no token. An
+    /// endpoint with given URLs does not need them.
     pub fn names<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.trusted = TrustedNames::new(names.into_iter().map(Into::into));
         self
     }
 
-    /// Prefers the services of this zone, if the cluster or the list tells the zones. The others are used if none of this
-    /// zone can be reached.
+    /// Prefers the services of this zone, if the cluster or the list tells the zones. The others are used if none of
+    /// this zone can be reached.
     pub fn zone(mut self, zone: impl Into<String>) -> Self {
         self.zone = Some(zone.into());
         self
     }
 
-    /// Looks up the names of hosts by this function instead of the system's: for tests, and for names that the system does
-    /// not know. A thread of the library calls it.
+    /// Looks up the names of hosts by this function instead of the system's: for tests, and for names that the system
+    /// does not know. A thread of the library calls it.
     pub fn resolver(mut self, lookup: impl Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync + 'static) -> Self {
         self.resolver = Resolver::new(lookup);
         self

@@ -1,4 +1,5 @@
-//! The requests of a call, with retries, on the connections that all calls share. The futures run on the client's runtime.
+//! The requests of a call, with retries, on the connections that all calls share. The futures run on the client's
+//! runtime.
 
 use std::fmt;
 use std::sync::Arc;
@@ -133,8 +134,8 @@ impl Exchanges {
         self.with_retries(request, policy, end, changes, budget, all).await
     }
 
-    /// As [`read`](Self::read), or for [`RetryPolicy::UnlessDone`] as [`write`](Self::write), for an answer that is read
-    /// piece by piece.
+    /// As [`read`](Self::read), or for [`RetryPolicy::UnlessDone`] as [`write`](Self::write), for an answer that is
+    /// read piece by piece.
     pub(super) async fn begin(&self, request: &ApiRequest, policy: RetryPolicy) -> Result<StreamingResponse, Failure> {
         let beginning = |response: StreamingResponse| async move {
             if response.status.is_success() {
@@ -147,8 +148,8 @@ impl Exchanges {
         self.with_retries(request, policy, self.end(), changes, budget, beginning).await.0
     }
 
-    /// Sends a request until an attempt succeeds or fails for good, at another service if there is one. `finish` gets the
-    /// answer, whose time limit is a `budget`.
+    /// Sends a request until an attempt succeeds or fails for good, at another service if there is one. `finish` gets
+    /// the answer, whose time limit is a `budget`.
     async fn with_retries<T, F: Future<Output = Result<T, Failure>>>(
         &self,
         request: &ApiRequest,
@@ -215,8 +216,8 @@ impl Exchanges {
         choice.note(&service, outcome)
     }
 
-    /// Begins a request whose body comes piece by piece, with retries until a service accepts the connection: later, the
-    /// body cannot be sent again.
+    /// Begins a request whose body comes piece by piece, with retries until a service accepts the connection: later,
+    /// the body cannot be sent again.
     pub(super) async fn upload(&self, request: &ApiRequest) -> Result<StreamingRequest, Failure> {
         let services = &self.connections.services;
         let mut choice = Choice::new(Arc::clone(services));

@@ -39,8 +39,8 @@ pub(crate) struct StreamingResponse {
 }
 
 impl ApiResponse {
-    /// The body as data; `None` unless it has the length in the headers: nothing else tells a whole body from a part, or
-    /// from one that is missing.
+    /// The body as data; `None` unless it has the length in the headers: nothing else tells a whole body from a part,
+    /// or from one that is missing.
     pub(crate) fn into_data(self) -> Option<Vec<u8>> {
         (content_length(&self.headers)? == self.body.len() as u64).then_some(self.body)
     }

@@ -28,8 +28,8 @@ pub(super) struct Retries {
     backoff: Backoff,
     /// Whether the outcome of an attempt before the last one is unknown.
     lost: bool,
-    /// Whether an attempt failed for a reason that may pass, such as a restart: the call waits for that service, although
-    /// another one is of no use.
+    /// Whether an attempt failed for a reason that may pass, such as a restart: the call waits for that service,
+    /// although another one is of no use.
     may_pass: bool,
 }
 

@@ -27,8 +27,8 @@ use crate::protocol::nodes::Nodes;
 
 /// How long an idle connection is kept: less than services keep it, so that the client does not use a closed one.
 const IDLE: Duration = Duration::from_secs(5);
-/// The maximum number of concurrent calls that are awaited; others wait for them. A service works on as many requests by
-/// default: more would wait there, and each costs a connection.
+/// The maximum number of concurrent calls that are awaited; others wait for them. A service works on as many requests
+/// by default: more would wait there, and each costs a connection.
 pub(super) const MOST_AWAITED: usize = 64;
 /// The longest time limit of a question about the service itself.
 const QUESTION: Duration = Duration::from_secs(5);
@@ -112,8 +112,8 @@ impl Service {
         self.is_checked.store(is_checked, Ordering::Relaxed);
     }
 
-    /// Fails unless it is ready. Returns its store, if it says so. An answer other than a server's error shows that it is
-    /// ready: a proxy may not forward the question.
+    /// Fails unless it is ready. Returns its store, if it says so. An answer other than a server's error shows that it
+    /// is ready: a proxy may not forward the question.
     pub(super) async fn ready(&self) -> Result<Option<HeaderValue>, Failure> {
         let answer = self.ask("/readyz", None, DOCUMENT_BYTES as u64).await?;
         let store = answer.headers.get(STRONGROOM_STORE).filter(|_| answer.status == StatusCode::OK).cloned();

@@ -1,5 +1,5 @@
-//! A simulation of many calls to services that fail, recover, join and leave, with a virtual clock: the choice among services
-//! and the decisions about retries are the real ones.
+//! A simulation of many calls to services that fail, recover, join and leave, with a virtual clock: the choice among
+//! services and the decisions about retries are the real ones.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

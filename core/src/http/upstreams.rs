@@ -41,8 +41,8 @@ struct Shared {
 pub struct Upstream {
     /// Its URL, and its address if its name has several.
     pub name: String,
-    /// The number of attempts by outcome: `answered`; `busy` (503); `unreachable`: it certainly did nothing; `lost`: the
-    /// outcome is unknown; `refused`: the certificate or the store is not the right one.
+    /// The number of attempts by outcome: `answered`; `busy` (503); `unreachable`: it certainly did nothing; `lost`:
+    /// the outcome is unknown; `refused`: the certificate or the store is not the right one.
     pub attempts: Vec<(&'static str, u64)>,
     /// Whether it gets no requests at present, because it failed.
     pub is_ejected: bool,

@@ -43,7 +43,8 @@ pub(super) enum Protection {
     Passphrase(SecretString),
 }
 
-/// The secret that opens a keyring: identities, which are the private keys of recipients, or its passphrase. It is wiped on drop.
+/// The secret that opens a keyring: identities, which are the private keys of recipients, or its passphrase. It is
+/// wiped on drop.
 pub struct KeyringSecret(Secret);
 
 enum Secret {
@@ -119,8 +120,8 @@ impl KeyringSecret {
         Ok(Self(Secret::Identities(identities)))
     }
 
-    /// A new identity, as the text of a file that [`identity_file`](Self::identity_file) and the program `age` read, and
-    /// its recipient.
+    /// A new identity, as the text of a file that [`identity_file`](Self::identity_file) and the program `age` read,
+    /// and its recipient.
     #[must_use]
     pub fn generate_identity() -> (Zeroizing<String>, String) {
         let identity = x25519::Identity::generate();

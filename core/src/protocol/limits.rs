@@ -20,8 +20,8 @@ pub const DOCUMENT_BYTES: usize = 64 << 10;
 pub const NODES_BYTES: u64 = 1 << 20;
 /// The minimum rate at which a server seals a record again, by which a client limits its wait.
 pub const REKEY_BYTES_PER_SECOND: u64 = 8 << 20;
-/// The longest record for which a client waits at this rate, because the server tells the length: the default limit of a
-/// record.
+/// The longest record for which a client waits at this rate, because the server tells the length: the default limit of
+/// a record.
 pub const REKEY_BYTES: u64 = 16 << 30;
 /// The minimum rate of a long body: a client abandons a slower answer, a service a slower request.
 pub const BYTES_PER_SECOND: u64 = 1 << 10;

@@ -67,8 +67,8 @@ pub use crate::locator::{LOCATOR_LEN, Locator};
 ///   [`Error::Conflict`]: the caller's own write never causes either.
 /// - All methods may be called from many threads at once.
 /// - A record is at least [`HEAD_LEN`] bytes long; a shorter one is [`Error::InvalidArgument`]. A storage may interpret
-///   the first 12 bytes (the header, for its expiry and version) and no others. It returns records unchanged, or fails, with
-///   [`Error::Corrupt`] if it detects that they are damaged.
+///   the first 12 bytes (the header, for its expiry and version) and no others. It returns records unchanged, or fails,
+///   with [`Error::Corrupt`] if it detects that they are damaged.
 /// - An unsupported operation is [`Error::Unsupported`], never a silent success, and [`limits`](Self::limits) shows it.
 /// - After [`close`](Self::close) every method is [`Error::Closed`], except [`limits`](Self::limits).
 /// - No error shows a record's bytes.
@@ -195,8 +195,8 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// that exists throughout is listed once; one that is created or removed between them may be missing.
     ///
     /// A page is empty only behind the last record. The list behind the greatest locator, of 32 bytes 255, asks whether
-    /// lists are complete: there a storage fails if it can notice that damage hides records from its lists. That may take
-    /// as long as a list of all records.
+    /// lists are complete: there a storage fails if it can notice that damage hides records from its lists. That may
+    /// take as long as a list of all records.
     ///
     /// # Errors
     ///
@@ -261,8 +261,8 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
 
     /// Checks at most `limit` records by the storage's own checksums, from `position` on (`None`: from the first), or
     /// what `position` names. Each step is short: it may stop before `limit`, even within a long record, and the next
-    /// one begins at [`Verified::next`]. A record that exists throughout is checked once. Nothing is changed, and writes
-    /// at the same time cause no damage in the result.
+    /// one begins at [`Verified::next`]. A record that exists throughout is checked once. Nothing is changed, and
+    /// writes at the same time cause no damage in the result.
     ///
     /// [`VerifyPosition::Structure`] is a step of its own: it checks what belongs to no single record, and its duration
     /// is proportional to the storage's size.
@@ -338,7 +338,8 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     fn close(&self) -> Result<(), Error>;
 }
 
-/// The next page of a list. A storage that does not go on from `after` is damaged: with it, no loop over pages would end.
+/// The next page of a list. A storage that does not go on from `after` is damaged: with it, no loop over pages would
+/// end.
 pub(crate) fn next_page(storage: &dyn Storage, after: Option<&Locator>, limit: usize) -> Result<Vec<Entry>, Error> {
     let page = storage.list(after, limit)?;
     let is_in_order =

@@ -171,8 +171,9 @@ pub struct Stats {
     pub bytes: u64,
     /// The number of expired records among them, which a purge removes.
     pub expired: u64,
-    /// The bytes of removed records that the storage keeps for later ones, and that [`compact`](super::Storage::compact)
-    /// returns to the operating system; 0 from a storage that leaves this to its engine.
+    /// The bytes of removed records that the storage keeps for later ones, and that
+    /// [`compact`](super::Storage::compact) returns to the operating system; 0 from a storage that leaves this to its
+    /// engine.
     pub free: u64,
 }
 

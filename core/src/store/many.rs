@@ -127,8 +127,8 @@ impl Store {
         settled.collect()
     }
 
-    /// The same for long records. Each key is proved by the record's head first, so that a wrong one costs no more than a
-    /// missing record.
+    /// The same for long records. Each key is proved by the record's head first, so that a wrong one costs no more than
+    /// a missing record.
     fn open_all_proved(&self, wanted: &[Wanted<'_>]) -> Result<Vec<Outcome>, Error> {
         for _ in 0..ATTEMPTS {
             let proofs = self.prove_all(wanted)?;

@@ -1,5 +1,5 @@
-//! Purges and maintenance of a storage, for which no key is needed. Abandoned claims go first. A record that is damaged, or
-//! of a newer version, ends neither of them, because it would keep all others from being removed.
+//! Purges and maintenance of a storage, for which no key is needed. Abandoned claims go first. A record that is
+//! damaged, or of a newer version, ends neither of them, because it would keep all others from being removed.
 
 use super::claim;
 use crate::error::Error;
@@ -51,8 +51,8 @@ fn remove_abandoned_claims(storage: &dyn Storage, now: u64, limit: usize) -> Res
     Ok(removed)
 }
 
-/// The first entries of the storage. If the very first one is unreadable, those behind it, or none if the unreadable ones
-/// extend beyond the abandoned claims, which end at the time `latest`.
+/// The first entries of the storage. If the very first one is unreadable, those behind it, or none if the unreadable
+/// ones extend beyond the abandoned claims, which end at the time `latest`.
 fn first_entries(storage: &dyn Storage, latest: u64, limit: usize) -> Result<Vec<Entry>, storage::Error> {
     let is_readable = |time| match next_page(storage, Some(&claim::last_locator(time)), 1) {
         Ok(_) => Ok(true),

@@ -49,7 +49,8 @@ pub(super) struct ReadAhead {
     threads: VecDeque<ReaderThread>,
     /// Whether the record was replaced or removed; each later read fails, too.
     lost: bool,
-    /// Dropped after the thread has ended: a claimed record is then removed by this thread, whose waits are not cancelled.
+    /// Dropped after the thread has ended: a claimed record is then removed by this thread, whose waits are not
+    /// cancelled.
     version: Arc<StoredVersion>,
 }
 

@@ -1,6 +1,6 @@
-//! The rotation of the index key. Before it begins, a handle with both keys uses the previous one alone. After that, each
-//! operation on an id first moves its record from the locator under the previous key to the one under the current key.
-//! No record is created under the previous key, so that an id has one record.
+//! The rotation of the index key. Before it begins, a handle with both keys uses the previous one alone. After that,
+//! each operation on an id first moves its record from the locator under the previous key to the one under the current
+//! key. No record is created under the previous key, so that an id has one record.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -131,8 +131,8 @@ impl LocatorKeys {
         Ok(self.address(storage, &address.clock, &address.namespace, &address.id, Access::Write)?.to_owned())
     }
 
-    /// Whether another key may have been in use before an operation at this address ended: the operation may have missed
-    /// the record, which has moved.
+    /// Whether another key may have been in use before an operation at this address ended: the operation may have
+    /// missed the record, which has moved.
     pub(super) fn has_changed(&self, storage: &dyn Storage, lease: Lease) -> Result<bool, Error> {
         Ok(self.settings_check.renewed(lease, storage)?.is_current != lease.is_current)
     }

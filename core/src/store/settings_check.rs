@@ -3,8 +3,8 @@
 //!
 //! A handle that does not know of the rotation would miss records that have moved, and store a second record for their
 //! ids. So each use of an id has a lease: the handle reads the settings again, unless they are a fraction of a second
-//! old; and after the beginning of a rotation, a handle works with the new key only when all others have had the time to
-//! notice. Work that lasts longer than its lease is checked once more at its end.
+//! old; and after the beginning of a rotation, a handle works with the new key only when all others have had the time
+//! to notice. Work that lasts longer than its lease is checked once more at its end.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -16,8 +16,8 @@ use crate::util::interrupt;
 
 /// The age at which a handle reads the settings again.
 const MAX_AGE: Duration = Duration::from_millis(500);
-/// The duration of a lease, and so the pause before a handle works with the new key: the greatest age, and as much again
-/// for a request that has begun.
+/// The duration of a lease, and so the pause before a handle works with the new key: the greatest age, and as much
+/// again for a request that has begun.
 const LEASE: Duration = Duration::from_secs(1);
 
 /// The index keys of a handle, compared with the settings.

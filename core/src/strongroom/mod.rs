@@ -86,8 +86,9 @@ impl Strongroom {
     /// - The server does not distinguish a wrong key from a missing record: both are [`Error::NotFound`].
     /// - A call without an answer is repeated until the endpoint's time limit, if a repetition does no harm. Writes may
     ///   be repeated, because the client makes the keys of new versions. A write whose outcome is still unknown then is
-    ///   [`Error::Indeterminate`]; so is one whose repetition is refused, because the record may have been changed, removed
-    ///   or expired since the lost attempt, and an [`erase`](Self::erase) with a lost answer, which is never repeated.
+    ///   [`Error::Indeterminate`]; so is one whose repetition is refused, because the record may have been changed,
+    ///   removed or expired since the lost attempt, and an [`erase`](Self::erase) with a lost answer, which is never
+    ///   repeated.
     /// - [`maintain`](Self::maintain), [`compact`](Self::compact), [`verify`](Self::verify),
     ///   [`repair_from`](Self::repair_from), [`retention`](Self::retention) and the rotation of the index key
     ///   ([`begin_rotation`](Self::begin_rotation) and its like) are [`Error::Unsupported`]: the server's operator
@@ -141,8 +142,9 @@ impl Strongroom {
         Ok(Self { operations: self.operations.namespace(name)?, clock: self.clock.clone(), ..*self })
     }
 
-    /// A handle of the same store and namespace that pads all records, as [`WriteOptions::pad`](crate::WriteOptions::pad).
-    /// To pad all records of a store on every handle, open it with [`Builder::pad`](crate::Builder::pad).
+    /// A handle of the same store and namespace that pads all records, as
+    /// [`WriteOptions::pad`](crate::WriteOptions::pad). To pad all records of a store on every handle, open it with
+    /// [`Builder::pad`](crate::Builder::pad).
     #[must_use]
     pub fn padded(&self) -> Self {
         Self { operations: Arc::clone(&self.operations), clock: self.clock.clone(), padded: true, ..*self }
@@ -234,8 +236,8 @@ impl Strongroom {
     ///
     /// # Errors
     ///
-    /// As [`retrieve`](Self::retrieve): the record is then unchanged. [`Error::Indeterminate`] if the outcome is unknown,
-    /// for example because the answer of a service was lost.
+    /// As [`retrieve`](Self::retrieve): the record is then unchanged. [`Error::Indeterminate`] if the outcome is
+    /// unknown, for example because the answer of a service was lost.
     pub fn take(&self, id: impl AsRef<[u8]>, key: &RecordKey) -> Result<Vec<u8>, Error> {
         self.operations.take(id.as_ref(), key)?.wait()
     }
@@ -402,8 +404,8 @@ impl Strongroom {
         }
     }
 
-    /// The number of records, the bytes of their ciphertexts, how many of them have expired, and the free space. The time
-    /// is proportional to the number of records.
+    /// The number of records, the bytes of their ciphertexts, how many of them have expired, and the free space. The
+    /// time is proportional to the number of records.
     ///
     /// # Errors
     ///

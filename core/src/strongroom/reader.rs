@@ -10,8 +10,9 @@ use crate::operations::ReadRecord;
 ///
 /// No byte is released before its chunk is authenticated. If a chunk was altered, the chunks before it can be read, and
 /// each read of it is [`Error::Corrupt`]. A reader never mixes two versions: once the version that it opened is
-/// replaced or removed, each read of bytes that it has not fetched yet is [`Error::Conflict`]; once it has expired, each
-/// read of a chunk that it has not opened yet is [`Error::Expired`]. A stream that ends without an error is complete.
+/// replaced or removed, each read of bytes that it has not fetched yet is [`Error::Conflict`]; once it has expired,
+/// each read of a chunk that it has not opened yet is [`Error::Expired`]. A stream that ends without an error is
+/// complete.
 ///
 /// Each error is inside an [`io::Error`]; [`io::Error::downcast`] returns the [`Error`].
 ///

@@ -45,9 +45,9 @@ impl fmt::Debug for Retention {
 }
 
 impl Strongroom {
-    /// Finds the records of the whole store whose ids are not in `known`, pairs of a namespace (`""` is the default one)
-    /// and an id: for example, records whose keys were lost. It changes nothing. It needs 32 bytes of memory for each
-    /// known id, and 100 for each other record.
+    /// Finds the records of the whole store whose ids are not in `known`, pairs of a namespace (`""` is the default
+    /// one) and an id: for example, records whose keys were lost. It changes nothing. It needs 32 bytes of memory for
+    /// each known id, and 100 for each other record.
     ///
     /// A record that was stored after `known` was listed is one of the others. So let nobody store between the list and
     /// this call; what is stored later is safe.
@@ -67,9 +67,9 @@ impl Strongroom {
     /// # Errors
     ///
     /// [`Error::InvalidId`] and [`Error::InvalidArgument`] if an id or a namespace is invalid;
-    /// [`Error::IndexKeyMismatch`] if a record belongs to an index key that this handle does not have, during a rotation;
-    /// [`Error::Corrupt`] if damage hides records; [`Error::Unsupported`] on an encryption server, and those of the
-    /// storage.
+    /// [`Error::IndexKeyMismatch`] if a record belongs to an index key that this handle does not have, during a
+    /// rotation; [`Error::Corrupt`] if damage hides records; [`Error::Unsupported`] on an encryption server, and those
+    /// of the storage.
     pub fn retention<N: AsRef<[u8]>, I: AsRef<[u8]>>(
         &self,
         known: impl IntoIterator<Item = (N, I)>,
@@ -122,13 +122,14 @@ impl Strongroom {
         Ok(found)
     }
 
-    /// Removes the other records of `retention`, of all namespaces, and returns their number. A record that was replaced
-    /// since stays. If this is interrupted, the records that were removed stay removed.
+    /// Removes the other records of `retention`, of all namespaces, and returns their number. A record that was
+    /// replaced since stays. If this is interrupted, the records that were removed stay removed.
     ///
     /// # Errors
     ///
     /// [`Error::InvalidArgument`] if no record would remain, because none of the known ids has one: the list may be
-    /// wrong. [`Retention::allow_all`] allows it. [`Error::Unsupported`] on an encryption server, and those of the storage.
+    /// wrong. [`Retention::allow_all`] allows it. [`Error::Unsupported`] on an encryption server, and those of the
+    /// storage.
     pub fn erase_others(&self, retention: &Retention) -> Result<u64, Error> {
         let records = self.operations.storage()?;
         if retention.kept == 0 && retention.others > 0 && !retention.allows_all {

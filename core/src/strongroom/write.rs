@@ -74,8 +74,8 @@ impl Strongroom {
         self.rekey_with(id, old, WriteOptions::new())
     }
 
-    /// As [`rekey`](Self::rekey), with options. An expiry time replaces the old one. With the caller's key, the call may
-    /// be repeated after a lost reply: it succeeds if the stored record opens under this key.
+    /// As [`rekey`](Self::rekey), with options. An expiry time replaces the old one. With the caller's key, the call
+    /// may be repeated after a lost reply: it succeeds if the stored record opens under this key.
     ///
     /// # Errors
     ///
@@ -212,7 +212,8 @@ impl Strongroom {
     ///
     /// As [`store`](Self::store), for any of them; [`Error::AlreadyExists`] also if two pairs have the same id;
     /// [`Error::Unsupported`] from a storage without transactions; [`Error::TooLarge`] above 64 MiB in a storage
-    /// service or PostgreSQL, and in an encryption server above 64 MiB of JSON (about 48 MiB of data) or 32,768 records.
+    /// service or PostgreSQL, and in an encryption server above 64 MiB of JSON (about 48 MiB of data) or 32,768
+    /// records.
     pub fn store_many<I: AsRef<[u8]>, D: AsRef<[u8]>>(&self, items: &[(I, D)]) -> Result<Vec<RecordKey>, Error> {
         self.begin_store_many(items)?.wait()
     }

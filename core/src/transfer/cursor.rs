@@ -77,8 +77,8 @@ impl<'s> Cursor<'s> {
         }
     }
 
-    /// Finds the first readable record behind the damage: by growing steps, so short that no record is passed over among
-    /// a few damaged neighbours, and by halving the last one.
+    /// Finds the first readable record behind the damage: by growing steps, so short that no record is passed over
+    /// among a few damaged neighbours, and by halving the last one.
     fn skip(&mut self) -> Result<(), Error> {
         let start = self.after.map_or(0, |after| place(&after));
         let mut bad = start;

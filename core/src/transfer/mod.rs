@@ -110,15 +110,16 @@ impl Copied {
 
 /// Copies all records and the settings from one storage to another, without any key.
 ///
-/// The destination is then the same store: it opens with the same index key, and its records with the same keys. It must
-/// be new, or an earlier copy of the source. Records with the same head and length at the destination are skipped, and
-/// others are replaced; so a repeated copy continues an interrupted one, and transfers only what has changed. Expired
-/// records are copied, too. Other users may use both storages meanwhile: each record is copied in one of its versions.
-/// The source's index key may be rotated, too: the destination has each record under one of the keys, or under both.
+/// The destination is then the same store: it opens with the same index key, and its records with the same keys. It
+/// must be new, or an earlier copy of the source. Records with the same head and length at the destination are skipped,
+/// and others are replaced; so a repeated copy continues an interrupted one, and transfers only what has changed.
+/// Expired records are copied, too. Other users may use both storages meanwhile: each record is copied in one of its
+/// versions. The source's index key may be rotated, too: the destination has each record under one of the keys, or
+/// under both.
 ///
-/// Each record is checked by the source's checksums before, and compared with what the destination returns afterwards: a
-/// long one by head, length and the destination's checksums. Damaged and too large records are skipped, and named in the
-/// result.
+/// Each record is checked by the source's checksums before, and compared with what the destination returns afterwards:
+/// a long one by head, length and the destination's checksums. Damaged and too large records are skipped, and named in
+/// the result.
 ///
 /// `progress` is called on this thread about ten times a second. [`interrupt`](mod@crate::interrupt) ends a copy early.
 ///
@@ -145,9 +146,9 @@ impl Copied {
 ///
 /// # Errors
 ///
-/// [`Error::InvalidArgument`] if the source has no store, if the destination has the records of another store or a later
-/// index key, or if both are the same; [`Error::Corrupt`] if the source's settings are damaged; [`Error::Storage`] if
-/// the destination is damaged; [`Error::Conflict`] if others change a record there all the time;
+/// [`Error::InvalidArgument`] if the source has no store, if the destination has the records of another store or a
+/// later index key, or if both are the same; [`Error::Corrupt`] if the source's settings are damaged;
+/// [`Error::Storage`] if the destination is damaged; [`Error::Conflict`] if others change a record there all the time;
 /// [`Error::StorageFull`], [`Error::Busy`] after an interrupt, and those of both storages. Records that were copied
 /// before stay, and a repeated copy continues.
 pub fn copy_storage(

@@ -17,8 +17,8 @@ use crate::util::files::{
 use crate::util::locked_file::LockedFile;
 use crate::util::private_file::UNFINISHED;
 
-/// Makes the new database `to` from that at `from`. `None` if the records must be copied one by one: pages are damaged, or
-/// another process has made `to`.
+/// Makes the new database `to` from that at `from`. `None` if the records must be copied one by one: pages are damaged,
+/// or another process has made `to`.
 pub(super) fn copy(
     from: &Path,
     to: &Path,

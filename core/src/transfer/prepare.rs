@@ -16,7 +16,8 @@ pub(super) fn source(from: &dyn Storage) -> Result<Settings, Error> {
     Ok(Settings::decode(&document)?)
 }
 
-/// Writes the source's settings to the destination, unless it is another store. A destination that pads goes on to do so.
+/// Writes the source's settings to the destination, unless it is another store. A destination that pads goes on to do
+/// so.
 pub(super) fn destination(to: &dyn Storage, settings: &Settings) -> Result<(), Error> {
     for _ in 0..ATTEMPTS {
         let there = to.settings()?;

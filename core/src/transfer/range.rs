@@ -20,8 +20,8 @@ impl Range {
         self.last.as_bytes().first() == Some(&generation)
     }
 
-    /// All locators except those of generation 0, which are claims of running operations. Each of `generations` is split
-    /// evenly, because locators are hashes.
+    /// All locators except those of generation 0, which are claims of running operations. Each of `generations` is
+    /// split evenly, because locators are hashes.
     pub(super) fn split(generations: impl Iterator<Item = u8>, workers: usize) -> Vec<Self> {
         let ranges = RANGES.max(workers);
         let last_of = |generation: u8, byte: u8| {

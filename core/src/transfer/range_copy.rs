@@ -161,7 +161,8 @@ impl RangeCopy {
         again.iter().try_for_each(|locator| self.copy_one(locator, report))
     }
 
-    /// Compares what was written with what the destination returns. Records that are changed concurrently go to `again`.
+    /// Compares what was written with what the destination returns. Records that are changed concurrently go to
+    /// `again`.
     fn compare(&self, written: &[(Locator, &[u8])], again: &mut Vec<Locator>, report: Report<'_>) -> Result<(), Error> {
         let locators: Vec<_> = written.iter().map(|(locator, _)| *locator).collect();
         let found = match storage::get_many(&*self.to, &locators, 2 * BATCH_BYTES) {

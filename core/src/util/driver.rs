@@ -1,9 +1,9 @@
 //! The lock of a runtime's event loop: one thread at a time waits for the system's events and runs the connections that
 //! they concern.
 //!
-//! The runtime's thread drives, so that connections go on whatever the callers do. Calls that come alone, one soon after
-//! the other, take the right for themselves: the thread gives it up, and takes it back when several calls wait at the
-//! same time, when work begins that nobody waits for, or when no call has come for a while.
+//! The runtime's thread drives, so that connections go on whatever the callers do. Calls that come alone, one soon
+//! after the other, take the right for themselves: the thread gives it up, and takes it back when several calls wait at
+//! the same time, when work begins that nobody waits for, or when no call has come for a while.
 
 use std::sync::PoisonError;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Runs connections, so that callers can block on any thread, even on one of an async runtime.
 //!
-//! A thread of its own drives them. A caller that is alone drives them itself while it waits ([`Driver`]): that saves it
-//! two changes of threads, which take as long as the rest of a short call.
+//! A thread of its own drives them. A caller that is alone drives them itself while it waits ([`Driver`]): that saves
+//! it two changes of threads, which take as long as the rest of a short call.
 
 use std::io;
 use std::mem::ManuallyDrop;

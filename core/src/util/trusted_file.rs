@@ -59,8 +59,8 @@ pub fn check_file(what: &str, path: &Path, file: &File, readers: Readers) -> io:
     Ok(check(what, path, file, None, readers)?)
 }
 
-/// Reads at most `max_len` bytes of `file`, which is open at `path`, if no other user could have changed or read it. Its
-/// owner may also be the owner of the file `database`.
+/// Reads at most `max_len` bytes of `file`, which is open at `path`, if no other user could have changed or read it.
+/// Its owner may also be the owner of the file `database`.
 pub(crate) fn read_checked(
     what: &str,
     path: &Path,
@@ -102,8 +102,8 @@ pub(crate) fn read_pem(what: &str, path: &Path, readers: Readers) -> io::Result<
     read_all(&file)
 }
 
-/// Rejects a file that other users may change, replace or read, as ssh does for its keys. Its owner may also be the owner
-/// of the file `database`.
+/// Rejects a file that other users may change, replace or read, as ssh does for its keys. Its owner may also be the
+/// owner of the file `database`.
 ///
 /// Root does not count as another user: it can read any file. A file of root may be readable by all users, because
 /// containers and service managers provide secrets in this way.

@@ -400,7 +400,8 @@ fn unbounded_calls(endpoint: &Endpoint) -> Vec<(&'static str, Result<(), Error>)
     })
 }
 
-/// A success proves something only if it is from one of our services. Any web server, a proxy or a login page could answer.
+/// A success proves something only if it is from one of our services. Any web server, a proxy or a login page could
+/// answer.
 #[test]
 fn the_success_of_a_foreign_server_is_an_error() {
     let etag = "A".repeat(91);

@@ -1,4 +1,5 @@
-//! A client ends after each request of a rename. The record is then under one of the two locators for all others, whole.
+//! A client ends after each request of a rename. The record is then under one of the two locators for all others,
+//! whole.
 
 use std::sync::Arc;
 use std::thread;
@@ -14,8 +15,8 @@ use crate::support::wait::{DEADLINE, Join};
 /// Long enough for a server in this process.
 const TIMEOUT: Duration = Duration::from_millis(400);
 
-/// Runs `test` for each cut: it gets a storage whose connection ends, and one whose does not. `last` is the fault of the
-/// last request that the server may get.
+/// Runs `test` for each cut: it gets a storage whose connection ends, and one whose does not. `last` is the fault of
+/// the last request that the server may get.
 fn at_each_cut(server: Server, last: Fault, test: impl Fn(&ObjectStorage, &ObjectStorage, u8, &dyn Fn())) {
     let address = start(server);
     let proxy = Proxy::new(address);

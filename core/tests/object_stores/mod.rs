@@ -1,5 +1,5 @@
-//! The storage in object stores beyond the trait's promises: unsuitable servers, lost answers, moves that are cut off, long
-//! records.
+//! The storage in object stores beyond the trait's promises: unsuitable servers, lost answers, moves that are cut off,
+//! long records.
 
 mod damage;
 mod foreign_objects;

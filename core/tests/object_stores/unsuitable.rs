@@ -104,7 +104,8 @@ fn errors_say_what_to_do_and_show_no_secret() {
     assert!(shown.contains(BUCKET) && !shown.contains(ACCESS_KEY.1), "{shown}");
 }
 
-/// The server that `STRONGROOM_TEST_OBJECT_STORE` names: s3rver ignores conditions, s3s-fs checks them before it writes.
+/// The server that `STRONGROOM_TEST_OBJECT_STORE` names: s3rver ignores conditions, s3s-fs checks them before it
+/// writes.
 #[test]
 #[ignore = "`make test-backends` runs it on a server that must be refused"]
 fn a_real_server_that_breaks_conditions_is_refused() {

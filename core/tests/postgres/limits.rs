@@ -14,8 +14,8 @@ use crate::support::mounts::with_mounts;
 use crate::support::postgres::Postgres;
 use crate::support::wait::wait_for;
 
-/// More callers than connections that the server gives. The callers that find no connection share those that exist, even
-/// if these are busy for longer than a new connection may take.
+/// More callers than connections that the server gives. The callers that find no connection share those that exist,
+/// even if these are busy for longer than a new connection may take.
 #[test]
 fn few_connections_serve_many_callers() {
     let server = Postgres::shared();

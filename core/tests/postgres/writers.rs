@@ -72,8 +72,8 @@ fn write_until(
     known
 }
 
-/// Lets all writers write, then runs `failure`, waits until writes are acknowledged again, and checks all records. Returns
-/// the time without acknowledged writes.
+/// Lets all writers write, then runs `failure`, waits until writes are acknowledged again, and checks all records.
+/// Returns the time without acknowledged writes.
 pub(crate) fn check_failure(storage: &PostgresStorage, round: u64, failure: impl FnOnce()) -> Duration {
     let (acknowledged, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
     let wait_until = |most| wait_for(|| (acknowledged.load(Ordering::Relaxed) > most).then_some(()));

@@ -1,5 +1,6 @@
-//! A storage that counts and injects faults: an event before a `put`, an upload or a `get_many`, or after a long record is found, an invented
-//! record for each `get`, only long records, missing parts, an upload that fails at one of its writes.
+//! A storage that counts and injects faults: an event before a `put`, an upload or a `get_many`, or after a long record
+//! is found, an invented record for each `get`, only long records, missing parts, an upload that fails at one of its
+//! writes.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -119,8 +119,8 @@ pub(crate) fn check(test: &str, open: impl Fn(&str) -> Strongroom) {
             };
             assert!(allowed.contains(&found), "{id} {step}: {found:?}");
         }
-        // Records that a `take` has claimed are counted, too, and a server may end the last statements of a killed client
-        // only now.
+        // Records that a `take` has claimed are counted, too, and a server may end the last statements of a killed
+        // client only now.
         let stats = store.stats().unwrap();
         assert!(stats.records.abs_diff(records) <= u64::from(WRITERS), "{records} {stats:?}");
         let report = store.verify(&VerifyOptions::new(), |_| ControlFlow::Continue(())).unwrap();

@@ -353,8 +353,8 @@ pub(crate) fn check_model(place: &Place, cases: u32) {
     });
 }
 
-/// Runs of several threads, each in its own namespaces: none affects another. In the middle, a rotation of the index key
-/// begins, and it is finished after them.
+/// Runs of several threads, each in its own namespaces: none affects another. In the middle, a rotation of the index
+/// key begins, and it is finished after them.
 pub(crate) fn check_model_of_threads(place: &Place, cases: u32) {
     const THREADS: usize = 3;
     place.set(0);

@@ -12,8 +12,8 @@ use crate::support::wait;
 /// The folder of a process that a test starts.
 pub(crate) const FOLDER: &str = "STRONGROOM_TEST_FOLDER";
 
-/// Runs `work`, which is the test of this name, with its own file systems, which the shell `script` mounts in the folder
-/// `$F`. Without the permission to mount, it does nothing.
+/// Runs `work`, which is the test of this name, with its own file systems, which the shell `script` mounts in the
+/// folder `$F`. Without the permission to mount, it does nothing.
 pub(crate) fn with_mounts(test: &str, script: &str, work: impl FnOnce(&Path)) {
     if let Some(folder) = env::var_os(FOLDER) {
         return work(folder.as_ref());

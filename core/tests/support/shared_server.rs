@@ -59,8 +59,8 @@ fn accepts(port: u16) -> bool {
     TcpStream::connect_timeout(&([127, 0, 0, 1], port).into(), Duration::from_secs(5)).is_ok()
 }
 
-/// One of these ports, which are below those that the system gives to clients. Other processes begin at another one, and
-/// each call of this one.
+/// One of these ports, which are below those that the system gives to clients. Other processes begin at another one,
+/// and each call of this one.
 pub(crate) fn free_port(ports: Range<u16>, step: usize) -> u16 {
     static CALLS: AtomicUsize = AtomicUsize::new(0);
     let ports: Vec<_> = ports.step_by(step).collect();

@@ -1,6 +1,6 @@
 //! Each system call of each workload fails, once or from then on: every operation has a typed error or succeeds, a
-//! refused one has changed nothing, the handle is usable or poisoned, and the acknowledged data is intact when the store
-//! is opened again. `STRONGROOM_TEST_LONG=1` tries every call; otherwise a part of them fails, spread over all.
+//! refused one has changed nothing, the handle is usable or poisoned, and the acknowledged data is intact when the
+//! store is opened again. `STRONGROOM_TEST_LONG=1` tries every call; otherwise a part of them fails, spread over all.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests")]

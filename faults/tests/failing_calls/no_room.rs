@@ -1,5 +1,5 @@
-//! A disk that turns out to be full only at a sync, at a new length or in the log's index: what failed has changed nothing,
-//! reads continue, and so do writes, unless a failed sync leaves it open which earlier data the disk has.
+//! A disk that turns out to be full only at a sync, at a new length or in the log's index: what failed has changed
+//! nothing, reads continue, and so do writes, unless a failed sync leaves it open which earlier data the disk has.
 
 use std::fs;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! Each allocation of each workload fails, of Rust or of C, once or from then on, in a process of its own. An operation
-//! then has a typed error, and the handle is usable or poisoned; or the process aborts. After both, the acknowledged data
-//! is intact when the store is opened again. `STRONGROOM_TEST_LONG=1` tries each allocation; otherwise a part of them
-//! fails, spread over all.
+//! then has a typed error, and the handle is usable or poisoned; or the process aborts. After both, the acknowledged
+//! data is intact when the store is opened again. `STRONGROOM_TEST_LONG=1` tries each allocation; otherwise a part of
+//! them fails, spread over all.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "tests")]
@@ -40,7 +40,8 @@ static ALONE: Mutex<()> = Mutex::new(());
 fn is_allowed(error: &Error, before: &[Option<Error>]) -> bool {
     match error {
         Error::TooLarge | Error::Storage(_) | Error::Indeterminate(_) => true,
-        // The record of an operation that failed, or the rotation that it was a part of; a handle after a failed commit.
+        // The record of an operation that failed, or the rotation that it was a part of; a handle after a failed
+        // commit.
         Error::NotFound
         | Error::WrongKey
         | Error::AlreadyExists

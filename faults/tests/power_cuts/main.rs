@@ -1,5 +1,6 @@
 //! Power cuts at any moment of each workload, also while the store recovers from an earlier one: every acknowledged
-//! operation is there, and everything else is whole or absent. `STRONGROOM_TEST_LONG=1` tries forty times as many images.
+//! operation is there, and everything else is whole or absent. `STRONGROOM_TEST_LONG=1` tries forty times as many
+//! images.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests")]

@@ -17,8 +17,8 @@ use crate::sync::let_time_pass;
 use crate::util::driver::{Driver, Turn};
 use crate::util::handoff::{Receiver, handoff};
 
-/// As tokio's runtime of one thread: of those that drive it, one at a time does the work of all, and the others wait for
-/// its end, or for their own outcome.
+/// As tokio's runtime of one thread: of those that drive it, one at a time does the work of all, and the others wait
+/// for its end, or for their own outcome.
 #[derive(Default)]
 struct Runtime {
     driver: Driver,

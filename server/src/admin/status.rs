@@ -25,7 +25,8 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// `expiry_times` returns the expiry times until a time, the earliest first, at most as many as its second argument.
+    /// `expiry_times` returns the expiry times until a time, the earliest first, at most as many as its second
+    /// argument.
     pub(crate) fn new(
         role: Role,
         config: &Config,

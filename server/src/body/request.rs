@@ -143,8 +143,8 @@ impl RequestBody {
         self.gather(usize::MAX, max_len).await
     }
 
-    /// The next bytes as they arrived; `None` at the end. If the body has more than `max_len` bytes, its last bytes are an
-    /// error.
+    /// The next bytes as they arrived; `None` at the end. If the body has more than `max_len` bytes, its last bytes are
+    /// an error.
     pub(crate) async fn frame(&mut self, max_len: u64) -> Result<Option<Bytes>, Problem> {
         let Some(data) = self.next().await? else { return Ok(None) };
         if self.received > max_len {

@@ -239,7 +239,8 @@ async fn gossip(state: &State) -> anyhow::Result<()> {
     let config = &state.config;
     let round = Duration::from_millis(config.interval_ms);
     let forget = Duration::from_secs(config.forget_seconds);
-    // A longer silence is an outage, and not an interval: after it, the mean would hide a death for twice the usual time.
+    // A longer silence is an outage, and not an interval: after it, the mean would hide a death for twice the usual
+    // time.
     let longest_interval = round.mul_f64(config.phi / 2.0);
     // The clock orders the processes that had this address, for people; the others' failure detectors do not need it.
     let generation = (state.clock)().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
@@ -272,8 +273,8 @@ async fn gossip(state: &State) -> anyhow::Result<()> {
     }
 }
 
-/// Sends messages to the addresses of the configuration: in each round while no other service is known, and then now and
-/// then to those that are not known.
+/// Sends messages to the addresses of the configuration: in each round while no other service is known, and then now
+/// and then to those that are not known.
 async fn join(state: &State, handle: &ChitchatHandle, round: Duration) -> anyhow::Result<()> {
     loop {
         let addresses = state.seeds.round().await;

@@ -5,9 +5,9 @@
 //! content  = time(8) || sender(18) || zstd(message)
 //! ```
 //!
-//! Numbers are big-endian; the time is in milliseconds since 1970. An address is an IPv6 address, or the IPv6 form of an
-//! IPv4 address, and a port. The associated data is all before the content, and the receiver's address: a datagram that
-//! is redirected to another receiver does not open there.
+//! Numbers are big-endian; the time is in milliseconds since 1970. An address is an IPv6 address, or the IPv6 form of
+//! an IPv4 address, and a port. The associated data is all before the content, and the receiver's address: a datagram
+//! that is redirected to another receiver does not open there.
 
 #[cfg(feature = "_fuzz")]
 pub(super) mod fuzzing;

@@ -1,6 +1,6 @@
 //! The values that a service tells the others about itself. They are texts, and those of others are checked: if one is
-//! missing or too long, that service is ignored. Unknown values are ignored, too. A later version whose requests differ takes
-//! another role or state: this one shows it as unknown, and sends it none.
+//! missing or too long, that service is ignored. Unknown values are ignored, too. A later version whose requests differ
+//! takes another role or state: this one shows it as unknown, and sends it none.
 
 use chitchat::NodeState as Gossiped;
 use strongroom::StoreIdentity;

@@ -39,8 +39,8 @@ pub struct Config {
     /// The address for `/healthz`, `/readyz` and `/metrics`, without TLS and client certificates; none by default. The
     /// other addresses have them, too.
     pub health: Option<ListenAddress>,
-    /// Allows `health` on an address that other machines can reach: they can then read the metrics, which show the amount
-    /// of work.
+    /// Allows `health` on an address that other machines can reach: they can then read the metrics, which show the
+    /// amount of work.
     pub insecure_health: bool,
     /// The host names of the service, in addition to `localhost` and loopback addresses. A request for another host is
     /// answered with 421. With TLS and without names, every host is accepted, because clients check the certificate.
@@ -138,7 +138,8 @@ impl Config {
 pub struct Remote {
     /// A file with the token for the storage service.
     pub token_file: Option<PathBuf>,
-    /// A command that prints the token, instead of its file. It is run once, when the service starts, and not by a shell.
+    /// A command that prints the token, instead of its file. It is run once, when the service starts, and not by a
+    /// shell.
     pub token_command: Option<String>,
     /// The certificate authorities to trust, instead of the system's.
     pub authorities: Option<PathBuf>,

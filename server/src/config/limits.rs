@@ -39,8 +39,8 @@ pub struct Limits {
     /// Seconds without a request after which an HTTP/2 connection is closed, and seconds after which any connection is
     /// closed if its client receives no byte. In HTTP/1, `head_seconds` limits the wait for the next request.
     pub idle_seconds: u64,
-    /// Seconds for which a service that stops still accepts requests, while `/readyz` answers 503 and the cluster knows,
-    /// so that clients and load balancers go elsewhere. By default 2 in a cluster, and none otherwise.
+    /// Seconds for which a service that stops still accepts requests, while `/readyz` answers 503 and the cluster
+    /// knows, so that clients and load balancers go elsewhere. By default 2 in a cluster, and none otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain_seconds: Option<u64>,
     /// Seconds that running requests have to finish when the service stops.

@@ -39,9 +39,9 @@ impl Service {
         Self::new(EncryptionBackend::new(Arc::new(StoreSlot::new(store)))?, ROUTES, config)
     }
 
-    /// The encryption server of the store whose storage services it finds in the cluster. It starts without a store, and
-    /// calls `open` once it knows the services, with a list of them that changes from then on; again, if that fails.
-    /// Until the store is open, requests are answered with 503.
+    /// The encryption server of the store whose storage services it finds in the cluster. It starts without a store,
+    /// and calls `open` once it knows the services, with a list of them that changes from then on; again, if that
+    /// fails. Until the store is open, requests are answered with 503.
     ///
     /// # Errors
     ///

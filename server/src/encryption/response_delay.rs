@@ -1,5 +1,5 @@
-//! Delays the answer for a wrong key, and for a missing record, to the same time step. A thread sleeps with a precision of
-//! microseconds. Tokio's timer wakes whole milliseconds after its own thread went to sleep, which would reveal the
+//! Delays the answer for a wrong key, and for a missing record, to the same time step. A thread sleeps with a precision
+//! of microseconds. Tokio's timer wakes whole milliseconds after its own thread went to sleep, which would reveal the
 //! duration of the earlier work.
 
 use std::thread;

@@ -66,8 +66,8 @@ impl UsesFile {
         Self(Mutex::new(path))
     }
 
-    /// Writes the file, if it has other times. One thread at a time gets the times and writes them: an earlier save must
-    /// not replace the times of a later one. A failure is logged.
+    /// Writes the file, if it has other times. One thread at a time gets the times and writes them: an earlier save
+    /// must not replace the times of a later one. A failure is logged.
     pub(crate) fn save(&self, uses: impl FnOnce() -> TokenUses) {
         let path = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = write(&path, &uses()) {

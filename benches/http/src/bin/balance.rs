@@ -1,7 +1,7 @@
 //! The cost of the choice among services: `balance [SECONDS [DATABASE]]`, where the database is SQLite's or
-//! `postgres://...`. One thread stores and retrieves records of 1 KiB over one service, over two of the same database, and
-//! over one that is given twice: a hundred calls each, by turns, so that a busy machine delays all of them alike. The last
-//! column has the choice alone: two processes have two caches.
+//! `postgres://...`. One thread stores and retrieves records of 1 KiB over one service, over two of the same database,
+//! and over one that is given twice: a hundred calls each, by turns, so that a busy machine delays all of them alike.
+//! The last column has the choice alone: two processes have two caches.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a benchmark")]

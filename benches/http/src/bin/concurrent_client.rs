@@ -1,6 +1,7 @@
-//! 1,000 concurrent calls to an encryption server: awaited on a runtime of two threads, beside blocking calls on threads.
-//! `concurrent_client [ROUNDS]`. Each caller stores one record of 1 KiB after the other, durably, and then retrieves them.
-//! Each measurement is a process of its own, for its threads and its memory; the server is in the process that starts them.
+//! 1,000 concurrent calls to an encryption server: awaited on a runtime of two threads, beside blocking calls on
+//! threads. `concurrent_client [ROUNDS]`. Each caller stores one record of 1 KiB after the other, durably, and then
+//! retrieves them. Each measurement is a process of its own, for its threads and its memory; the server is in the
+//! process that starts them.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::cast_precision_loss, clippy::indexing_slicing, reason = "a benchmark")]

@@ -60,8 +60,8 @@ fn main() {
     println!("| ... processor time | {ours:.1} ms | {hyper:.1} ms | {:.2} | {opened:.1} ms |", hyper / ours);
 }
 
-/// The milliseconds of a call in a second of calls, and the processor time of both sides, for which `server` has that of
-/// the server.
+/// The milliseconds of a call in a second of calls, and the processor time of both sides, for which `server` has that
+/// of the server.
 fn round(server: impl Fn() -> Duration, mut call: impl FnMut()) -> (f64, f64) {
     let used = || server() + processor_time("self");
     let (start, before, mut calls) = (Instant::now(), used(), 0.0);

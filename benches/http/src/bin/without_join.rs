@@ -1,6 +1,6 @@
-//! The work of an encryption server that joins no cluster, for callgrind: `without_join REQUESTS` stores and retrieves so many
-//! records of 1 KiB, in memory, over one connection. Built with and without the feature `cluster`, it tells the feature's
-//! cost for services that do not use it.
+//! The work of an encryption server that joins no cluster, for callgrind: `without_join REQUESTS` stores and retrieves
+//! so many records of 1 KiB, in memory, over one connection. Built with and without the feature `cluster`, it tells the
+//! feature's cost for services that do not use it.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a benchmark")]

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! The CRC-32 covers the object's name and all its bytes except the CRC, so that a swapped object is detected, too. It
-//! is the same in every version: one with an unknown version and the right CRC is newer, any other is damaged. The nonce
-//! makes the ETag of each write unique (that of S3 is a hash of the content), so that no state recurs under a
+//! is the same in every version: one with an unknown version and the right CRC is newer, any other is damaged. The
+//! nonce makes the ETag of each write unique (that of S3 is a hash of the content), so that no state recurs under a
 //! compare and swap, and a write recognises its own object after a lost reply.
 
 use bytes::Bytes;
@@ -160,8 +160,8 @@ pub(super) struct Object {
 }
 
 impl Object {
-    /// Decodes the first bytes of an object of `len` bytes, at least [`START_LEN`] or all. If they are all, their checksum
-    /// is checked; if not, damage may look like a newer version.
+    /// Decodes the first bytes of an object of `len` bytes, at least [`START_LEN`] or all. If they are all, their
+    /// checksum is checked; if not, damage may look like a newer version.
     pub(super) fn decode(name: &str, bytes: &Bytes, len: u64) -> Result<Self, Error> {
         let header: &[u8; HEADER_LEN] = bytes.first_chunk().ok_or(Error::Corrupt)?;
         let [version, kind, part, reserved, a, b, c, d, nonce @ ..] = *header;

@@ -1,7 +1,7 @@
 //! Requests to a bucket: reads, conditional writes and deletes, and lists, each with retries and a deadline.
 //!
-//! A write whose answer is lost is repeated with the same condition. If the server then refuses the condition, the nonce
-//! of the object that is there tells whether the lost write had succeeded.
+//! A write whose answer is lost is repeated with the same condition. If the server then refuses the condition, the
+//! nonce of the object that is there tells whether the lost write had succeeded.
 
 use std::fmt;
 use std::ops::Range;
@@ -238,8 +238,8 @@ impl Bucket {
 
     /// Writes an object if `condition` holds. [`Error::Indeterminate`] if the outcome cannot be learned in time.
     ///
-    /// A version never recurs, but absence does: if the answer to a new pointer is lost, another client may have removed
-    /// it and its segments. So it is not written again.
+    /// A version never recurs, but absence does: if the answer to a new pointer is lost, another client may have
+    /// removed it and its segments. So it is not written again.
     pub(super) async fn put_if(&self, name: &str, object: &NewObject, condition: &Condition) -> Result<Outcome, Error> {
         let (mut retries, mut doubtful) = (Retries::new(self.time), false);
         loop {

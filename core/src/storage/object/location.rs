@@ -63,8 +63,8 @@ pub struct BucketUrl {
 pub(super) type AccessKey = (String, Zeroizing<String>);
 
 impl BucketUrl {
-    /// Uses this key instead of credentials from the environment and from files: an access key id and its secret for S3,
-    /// an account name and its key for Azure. Google has no such keys.
+    /// Uses this key instead of credentials from the environment and from files: an access key id and its secret for
+    /// S3, an account name and its key for Azure. Google has no such keys.
     #[must_use]
     pub fn access_key(self, name: impl Into<String>, secret: impl Into<Zeroizing<String>>) -> Self {
         Self { access_key: Some((name.into(), secret.into())), ..self }

@@ -17,8 +17,8 @@ impl Records {
         self.remove_empty_objects().await
     }
 
-    /// The server's time less the lease: an object that has not changed since then is abandoned. The clock of this machine does
-    /// not count.
+    /// The server's time less the lease: an object that has not changed since then is abandoned. The clock of this
+    /// machine does not count.
     async fn abandoned_before(&self) -> Result<SystemTime, Error> {
         let marker = NewObject::new(MAINTENANCE, Kind::Marker, Move::None, &[])?;
         self.bucket.put(MAINTENANCE, marker.bytes).await?;

@@ -54,12 +54,12 @@ const PARALLEL_PARTS: usize = 3;
 /// A storage in a bucket of an object store.
 ///
 /// Opening it checks that the server heeds the conditions of writes, and fails with [`Error::Unsupported`] if not:
-/// records would be lost. Each call has a time limit (30 seconds by default). A write whose outcome cannot be learned in
-/// time is [`Error::Indeterminate`].
+/// records would be lost. Each call has a time limit (30 seconds by default). A write whose outcome cannot be learned
+/// in time is [`Error::Indeterminate`].
 ///
 /// There are no transactions: [`create_many`](Storage::create_many) is [`Error::Unsupported`], and
-/// [`get_many`](Storage::get_many) and [`list`](Storage::list) are not of one moment. [`stats`](Storage::stats) counts up
-/// to 48 bytes too many for a record that has been renamed. After a fork, only the parent can use the handle.
+/// [`get_many`](Storage::get_many) and [`list`](Storage::list) are not of one moment. [`stats`](Storage::stats) counts
+/// up to 48 bytes too many for a record that has been renamed. After a fork, only the parent can use the handle.
 pub struct ObjectStorage {
     /// `None` only during the drop.
     records: Option<Arc<Records>>,
@@ -112,8 +112,8 @@ impl ObjectStorage {
     /// # Errors
     ///
     /// [`Error::Unsupported`] if the server does not keep the promises that a storage needs;
-    /// [`Error::InvalidArgument`] without credentials; [`Error::AccessDenied`] if they are wrong, or do not allow to read,
-    /// write, delete and list; [`Error::Backend`] if the server cannot be reached or the bucket does not exist.
+    /// [`Error::InvalidArgument`] without credentials; [`Error::AccessDenied`] if they are wrong, or do not allow to
+    /// read, write, delete and list; [`Error::Backend`] if the server cannot be reached or the bucket does not exist.
     pub fn open(url: &BucketUrl) -> Result<Self, Error> {
         let storage = Self::connect(url)?;
         storage.read(|records| async move {

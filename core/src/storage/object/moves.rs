@@ -13,7 +13,8 @@
 //! - The move is never lost: a reservation is replaced by others only if its move can no longer reach step 2. If the
 //!   reserved version is still under `from`, they first write it anew, with another nonce, so that step 2 fails.
 //! - Nothing comes back: step 3 needs the reservation, which has a nonce of its own, and a client that changes or
-//!   removes an *arriving* record first does step 4. A client that is late at step 3 or 4 finds another version, and does nothing.
+//!   removes an *arriving* record first does step 4. A client that is late at step 3 or 4 finds another version, and
+//!   does nothing.
 //! - A crash before step 2 leaves a reservation, which counts as nothing, and which `maintain` removes. A crash after
 //!   it leaves a leaving object, and the next reader finishes the move.
 //!

@@ -300,8 +300,8 @@ impl Records {
         Err(Error::Busy)
     }
 
-    /// The records; [`Error::TooLarge`] if they have more than `max_len` bytes in total. Learns the lengths of long ones
-    /// before it reads any of them.
+    /// The records; [`Error::TooLarge`] if they have more than `max_len` bytes in total. Learns the lengths of long
+    /// ones before it reads any of them.
     pub(super) async fn get_many(&self, locators: &[Locator], max_len: u64) -> Result<Vec<Option<Vec<u8>>>, Error> {
         'again: for attempt in 0..ATTEMPTS {
             self.pause_before(attempt).await;

@@ -44,7 +44,8 @@ pub(super) struct ObjectUpload<S: Deref<Target = ObjectStorage>> {
     failed: bool,
 }
 
-/// A moment by two clocks: the system's clock goes on while the machine is suspended, and the other one is never set back.
+/// A moment by two clocks: the system's clock goes on while the machine is suspended, and the other one is never set
+/// back.
 #[derive(Clone, Copy)]
 struct Moment {
     time: SystemTime,

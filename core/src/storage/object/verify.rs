@@ -1,4 +1,5 @@
-//! The search for damage: each object has a CRC-32 of its name and its bytes, and a step reads a bounded number of them.
+//! The search for damage: each object has a CRC-32 of its name and its bytes, and a step reads a bounded number of
+//! them.
 
 use std::str::FromStr;
 

@@ -146,8 +146,8 @@ pub(super) const CREATE_ALL: &str = "
     INSERT INTO @.records (locator, head, len, expires_at, upload, checksum, body)
     SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7)";
 
-/// Locks the rows first. `changed` and `removed` compare the head again, because a row may have changed before the lock.
-/// The segments of a replaced version go with it.
+/// Locks the rows first. `changed` and `removed` compare the head again, because a row may have changed before the
+/// lock. The segments of a replaced version go with it.
 const CHANGE: &str = "
     WITH input AS (
         SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)

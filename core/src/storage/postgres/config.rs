@@ -32,8 +32,8 @@ const SCHEMA: &str = "strongroom";
 ///   gives it: the service file, the file of `passfile`, the variable `PGPASSWORD`, the file of the variable
 ///   `PGPASSFILE`, `~/.pgpass`.
 ///
-/// `postgres://?service=NAME` takes the options of a section of a service file (`PGSERVICEFILE`, `~/.pg_service.conf`, or
-/// `pg_service.conf` in `PGSYSCONFDIR`). Those of the URL replace them; a host in the URL also replaces the port.
+/// `postgres://?service=NAME` takes the options of a section of a service file (`PGSERVICEFILE`, `~/.pg_service.conf`,
+/// or `pg_service.conf` in `PGSYSCONFDIR`). Those of the URL replace them; a host in the URL also replaces the port.
 ///
 /// ```
 /// use strongroom::storage::PostgresConfig;
@@ -61,8 +61,8 @@ impl PostgresConfig {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] if the URL is invalid, contains a password, or turns TLS off for a remote host, and if
-    /// there is no such service.
+    /// [`Error::InvalidArgument`] if the URL is invalid, contains a password, or turns TLS off for a remote host, and
+    /// if there is no such service.
     pub fn new(url: &str) -> Result<Self, Error> {
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
         let has_scheme = ["postgres://", "postgresql://"].into_iter().find_map(|scheme| base.strip_prefix(scheme));
@@ -161,8 +161,8 @@ impl PostgresConfig {
         self
     }
 
-    /// The time limit of a call, including all retries: 30 seconds by default, a day at most. A third of it is the limit
-    /// of one attempt. Calls that read all rows have more time.
+    /// The time limit of a call, including all retries: 30 seconds by default, a day at most. A third of it is the
+    /// limit of one attempt. Calls that read all rows have more time.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout.min(LONGEST_TIMEOUT);
         self

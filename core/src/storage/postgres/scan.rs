@@ -22,8 +22,8 @@ const LIST_EXPIRED: &str = "
     SELECT locator, head, len FROM @.records WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2";
 
 /// Locks the rows first; one that was replaced meanwhile is kept. A step ends at 64 MiB. Rows are found by their
-/// locators (`= ANY`, and a condition that no index on `expires_at` helps): with statistics from before the first record
-/// expired, the planner would look at all expired rows for each one.
+/// locators (`= ANY`, and a condition that no index on `expires_at` helps): with statistics from before the first
+/// record expired, the planner would look at all expired rows for each one.
 const PURGE: &str = "
     WITH due AS (
         SELECT locator, sum(len) OVER (ORDER BY expires_at, locator) - len AS before FROM (

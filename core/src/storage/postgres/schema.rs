@@ -132,7 +132,8 @@ impl PostgresStorage {
         }
     }
 
-    /// The statements of one message are one transaction. If two processes try at the same time, the second finds the tables of the first.
+    /// The statements of one message are one transaction. If two processes try at the same time, the second finds the
+    /// tables of the first.
     fn create_schema(&self, has_schema: bool) -> Result<(), Error> {
         let schema = &self.schema;
         let create = if has_schema { String::new() } else { format!("CREATE SCHEMA \"{schema}\";") };

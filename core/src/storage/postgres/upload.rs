@@ -110,7 +110,8 @@ impl PostgresStorage {
         outcome
     }
 
-    /// Removes the segments in the background, unless a record may have them. [`sweep`](Self::sweep) finds what remains.
+    /// Removes the segments in the background, unless a record may have them. [`sweep`](Self::sweep) finds what
+    /// remains.
     fn abandon(&self, segments: &Segments, outcome: &Result<(), Error>) {
         if segments.count == 0 || matches!(outcome, Err(Error::Indeterminate(_))) || self.check_usable().is_err() {
             return;

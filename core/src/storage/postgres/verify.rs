@@ -213,7 +213,8 @@ impl PostgresStorage {
     }
 }
 
-/// Checks a row. The length that was checked, the record if segments hold it, and whether this version knows its header.
+/// Checks a row. The length that was checked, the record if segments hold it, and whether this version knows its
+/// header.
 fn check_row(row: &Row, at: &Locator) -> Result<(u64, Option<Long>, bool), DamageKind> {
     let malformed = |_: Error| DamageKind::Malformed;
     let head_bytes: &[u8] = column(row, 0).map_err(malformed)?;

@@ -30,8 +30,8 @@ pub(super) fn abandoned() -> Result<bool, Error> {
 }
 
 impl PostgresStorage {
-    /// Applies an operation, in its own statement or in one that it shares with waiting writers. `false` if there was no
-    /// record to delete.
+    /// Applies an operation, in its own statement or in one that it shares with waiting writers. `false` if there was
+    /// no record to delete.
     pub(super) fn apply(&self, operation: &Operation<'_>) -> Result<bool, Error> {
         self.check_usable()?;
         let end = self.end();

@@ -18,7 +18,8 @@ const STEP: u32 = 64;
 const INCREMENTAL: i32 = 2;
 
 impl Database {
-    /// Shortens the file by at most `limit` bytes, in one short step. Returns the number of bytes; 0 if no page is free.
+    /// Shortens the file by at most `limit` bytes, in one short step. Returns the number of bytes; 0 if no page is
+    /// free.
     pub(super) fn compact(&self, limit: u64) -> Outcome<u64> {
         self.check_writable()?;
         let (free, page_len, mode): (u32, u64, i32) = self.read(|connection| {

@@ -21,8 +21,8 @@ const CHECKPOINT_PAGES: i32 = 256;
 const CHECKPOINT_PAGES_LONG: i32 = 2048;
 /// The same for commits of many records, 256 MiB: fewer checkpoints write each page of the index less often.
 const CHECKPOINT_PAGES_MANY: i32 = 32_768;
-/// The same for a step of long work, such as a purge, which changes many pages: a small checkpoint after each step delays
-/// other writers less than a large one after many.
+/// The same for a step of long work, such as a purge, which changes many pages: a small checkpoint after each step
+/// delays other writers less than a large one after many.
 const CHECKPOINT_PAGES_STEP: i32 = 1;
 /// The number of pages to which the log is truncated after a checkpoint, 64 MiB. Between commits of many records it
 /// keeps its length, because growing it again costs more.

@@ -144,8 +144,9 @@ pub(super) fn refuse_leftovers(path: &Path) -> Outcome<()> {
     }
 }
 
-/// Rejects an empty file beside a log that is not empty: SQLite would delete the log, which may have the last records of
-/// a database that was moved away or cut off. A rollback journal may be there, because the tables are created with one.
+/// Rejects an empty file beside a log that is not empty: SQLite would delete the log, which may have the last records
+/// of a database that was moved away or cut off. A rollback journal may be there, because the tables are created with
+/// one.
 pub(super) fn refuse_empty_beside_log(path: &Path) -> Outcome<()> {
     let len = |path: &Path| fs::symlink_metadata(path).map_or(0, |found| found.len());
     let log = with_suffix(path, "-wal");

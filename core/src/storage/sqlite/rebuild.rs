@@ -1,8 +1,8 @@
 //! Rebuilding a database whose pages are damaged, from its readable rows and the records of a copy.
 //!
 //! The new content is made in a temporary database beside the old one, and then replaces the old content in one
-//! transaction. Nothing is written to the damaged pages before, except for their newer versions in the log of an earlier
-//! process.
+//! transaction. Nothing is written to the damaged pages before, except for their newer versions in the log of an
+//! earlier process.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -173,8 +173,8 @@ const RECORDS: Table = Table { name: "record", index: "record_prefix", names: ro
 const SEGMENTS: Table =
     Table { name: "segment", index: "sqlite_autoindex_segment_1", names: "id, object, n, checksum, data", columns: 5 };
 
-/// Passes all readable rows of a table to `visit`, in the order of their ids. Behind a damaged page, the ids come from an
-/// index.
+/// Passes all readable rows of a table to `visit`, in the order of their ids. Behind a damaged page, the ids come from
+/// an index.
 fn each_readable_row(old: &Connection, table: Table, mut visit: impl FnMut(&Row<'_>) -> Outcome<()>) -> Outcome<()> {
     let Table { name, index, names, .. } = table;
     let mut scan = old.prepare(&format!("SELECT {names} FROM {name} NOT INDEXED WHERE id > ?1 ORDER BY id"))?;

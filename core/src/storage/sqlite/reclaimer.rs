@@ -34,8 +34,8 @@ impl Database {
         self.write_with(Commit::Step, |connection| garbage::remove_some(connection, object))
     }
 
-    /// Removes the segments of an object that no record needs, a few at a time, until `is_ended`. The next sweep removes
-    /// the rest.
+    /// Removes the segments of an object that no record needs, a few at a time, until `is_ended`. The next sweep
+    /// removes the rest.
     pub(super) fn reclaim(&self, object: i64, is_ended: impl Fn() -> bool) -> Outcome<()> {
         loop {
             let start = Instant::now();

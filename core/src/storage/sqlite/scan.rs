@@ -51,8 +51,8 @@ pub(super) fn list(connection: &Connection, after: Option<&Locator>, limit: usiz
 }
 
 /// Fails if the index, by which lists and searches find the rows, lacks rows of the table, as one with a damaged page
-/// can that SQLite reads without an error. Equal numbers suffice, because a list compares each entry with its row. Fails
-/// also if a record has two rows, of which each search finds only one.
+/// can that SQLite reads without an error. Equal numbers suffice, because a list compares each entry with its row.
+/// Fails also if a record has two rows, of which each search finds only one.
 pub(super) fn check_index(connection: &Connection) -> Outcome<()> {
     let sql = "SELECT prefix, id FROM record INDEXED BY record_prefix ORDER BY prefix, id";
     let mut statement = connection.prepare_cached(sql)?;

@@ -116,8 +116,8 @@ impl Writer {
     /// Undoes a commit that failed for lack of room after its pages had been written to the log, where a recovery would
     /// find them complete: overwrites the first of them with a page of a transaction that never ends.
     ///
-    /// If all earlier commits are durable, nothing else in the log depends on the failed sync: the next commit writes its
-    /// pages to the same place, and syncs them.
+    /// If all earlier commits are durable, nothing else in the log depends on the failed sync: the next commit writes
+    /// its pages to the same place, and syncs them.
     fn take_back(&mut self, is_durable: bool) -> Outcome<()> {
         self.has_lost_data |= self.has_unsynced && !is_durable;
         self.settings = None;
@@ -154,8 +154,8 @@ impl Writer {
     /// log failed there, the system may have them in memory only, and would never write them to the log; after a power
     /// cut, the log would end before every commit behind them.
     ///
-    /// It waits for nobody: if other processes use the database, the disk is full, or the database's file was cut off, the
-    /// log goes on.
+    /// It waits for nobody: if other processes use the database, the disk is full, or the database's file was cut off,
+    /// the log goes on.
     pub(super) fn empty_old_log(&mut self) -> Outcome<()> {
         if !std::mem::take(&mut self.has_old_log) {
             return Ok(());
@@ -184,8 +184,8 @@ impl Writer {
         })
     }
 
-    /// Replaces the whole content of the database by that of `new`, in one transaction, if `is_unchanged` returns `true`
-    /// once no other connection can write.
+    /// Replaces the whole content of the database by that of `new`, in one transaction, if `is_unchanged` returns
+    /// `true` once no other connection can write.
     pub(super) fn replace_content(
         &mut self,
         new: &Connection,

@@ -9,8 +9,8 @@ use zeroize::Zeroizing;
 use super::{COUNTER_LEN, ClusterKey, NONCE_LEN, Opener, Refused, Sealer, VERSION, encode};
 use crate::cluster::values::Values;
 
-/// Opens a datagram: the input as it is, or, if its first byte is odd, two with the content that a holder of the key seals,
-/// whose counters are 0 and the content's first 8 bytes. From 128 on, the clocks must agree.
+/// Opens a datagram: the input as it is, or, if its first byte is odd, two with the content that a holder of the key
+/// seals, whose counters are 0 and the content's first 8 bytes. From 128 on, the clocks must agree.
 ///
 /// # Panics
 ///

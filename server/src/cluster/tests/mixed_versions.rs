@@ -1,5 +1,5 @@
-//! Services of other versions: their values are read as far as they are known, and a service of an unknown kind or in an
-//! unknown state is shown, and gets no requests.
+//! Services of other versions: their values are read as far as they are known, and a service of an unknown kind or in
+//! an unknown state is shown, and gets no requests.
 
 use chitchat::{ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, spawn_chitchat};
 use tokio::net::UdpSocket;

@@ -1,7 +1,7 @@
 //! Clusters in one process, on loopback addresses, with a resolver and clocks of the tests.
 //!
-//! Time is virtual: it passes while no task has work. So a busy machine makes no service look dead, minutes take seconds,
-//! and the tests may demand what takes how long. A datagram arrives at the next step of the time.
+//! Time is virtual: it passes while no task has work. So a busy machine makes no service look dead, minutes take
+//! seconds, and the tests may demand what takes how long. A datagram arrives at the next step of the time.
 
 mod hostile;
 mod membership;

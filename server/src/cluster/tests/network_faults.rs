@@ -1,5 +1,5 @@
-//! Networks that lose or delay datagrams, or are split: no live service is taken for dead, and the parts find each other
-//! again.
+//! Networks that lose or delay datagrams, or are split: no live service is taken for dead, and the parts find each
+//! other again.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};

@@ -1,6 +1,6 @@
 //! Measures the effect of hostile clients on honest ones, and on the server's memory: `hostile [SECONDS [each|WORD]]`;
-//! `each` runs the attacks one by one, another word those whose names have it. Fails if the memory exceeds its budget, and
-//! does not end if an attack does nothing. The times are only printed.
+//! `each` runs the attacks one by one, another word those whose names have it. Fails if the memory exceeds its budget,
+//! and does not end if an attack does nothing. The times are only printed.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a benchmark")]

@@ -90,8 +90,8 @@ impl Segments {
         Ok(Self::of(&Record { locator, len, object, first_len, is_supported: true }).unwrap_or(None))
     }
 
-    /// The length of segment `n`, if it is intact. `buffer` is only there to be used again: fresh memory for each segment
-    /// costs more time than its checksum.
+    /// The length of segment `n`, if it is intact. `buffer` is only there to be used again: fresh memory for each
+    /// segment costs more time than its checksum.
     pub(crate) fn check(
         &self,
         connection: &Connection,

@@ -1,5 +1,5 @@
-//! Tests of the search for damage: its positions, the lengths of its steps, what it finds behind damage, and what it reads
-//! from SQLite's own check.
+//! Tests of the search for damage: its positions, the lengths of its steps, what it finds behind damage, and what it
+//! reads from SQLite's own check.
 
 use super::super::tests::{damage_page_with, locator, record, storage};
 use super::super::{Durability, SqliteStorage, checksum};
