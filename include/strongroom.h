@@ -45,8 +45,9 @@
  * Processes. Several processes may use one database. After fork(), calls of the child that need a store of the parent
  * return STRONGROOM_FORKED. The child may free its copies, but their memory is not released; it cannot open a database
  * if a database, or a reader or writer of one, was open at the fork. Open stores after forking, or call exec. A
- * program must not open the database with another copy of SQLite, such as its own: POSIX locks are lost when one of
- * the two closes the file.
+ * callback must not return in a forked child, where the call would wait forever for a thread of the parent. A program
+ * must not open the database with another copy of SQLite, such as its own: POSIX locks are lost when one of the two
+ * closes the file.
  *
  * C++ and signals. A callback must return: it must not throw or longjmp. A signal handler must not call the library.
  *
@@ -636,7 +637,8 @@ strongroom_status strongroom_rekey(const strongroom *store,
                                    strongroom_record_key *new_key,
                                    strongroom_error *error);
 
-/// Removes the record that `key` opens, even if it has expired.
+/// Removes the record that `key` opens, even if it has expired. If the storage's answer is lost, this succeeds also if
+/// another caller removes the record meanwhile: only strongroom_take tells that nobody else has read it.
 ///
 /// STRONGROOM_NOT_FOUND; STRONGROOM_WRONG_KEY; STRONGROOM_CONFLICT if the record was replaced or removed concurrently.
 STRONGROOM_MUST_USE

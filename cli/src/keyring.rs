@@ -14,7 +14,7 @@ use crate::kept_keys::{KeptKeys, given_passphrase, passphrase};
 use crate::keyring_args::KeyringCommand;
 use crate::keys::NewKeyFile;
 use crate::options::Options;
-use crate::reply::{json_line, json_path, reply, write_new_key};
+use crate::reply::{json_line, json_path, json_text, reply, write_new_key};
 use crate::{ids, keys, streams, terminal};
 
 pub(crate) fn run(options: &Options, command: KeyringCommand, in_use: &InUse) -> Result<(), Failure> {
@@ -105,9 +105,11 @@ fn list(options: &Options, format: IdFormat) -> Result<(), Failure> {
     let ids = kept.entries().iter().filter(|(namespace, ..)| *namespace == kept.namespace()).map(|(_, id, _)| id);
     let mut list = Zeroizing::new(Vec::new());
     if options.json || format == IdFormat::Json {
-        let texts: Result<Vec<_>, _> = ids.map(str::from_utf8).collect();
-        let texts = texts.map_err(|_| Failure::argument("an id is not text: use --format nul"))?;
-        list.extend_from_slice(json_line(&json!(texts)).as_bytes());
+        let ids: Vec<_> = ids.map(|id| json_text(id)).collect();
+        if !options.json && ids.iter().any(|id| !id.is_string()) {
+            return Err(Failure::argument("an id is not text: use --format nul"));
+        }
+        list.extend_from_slice(json_line(&json!(ids)).as_bytes());
         list.push(b'\n');
     } else {
         let is_on_terminal = io::stdout().is_terminal();

@@ -1,5 +1,6 @@
 //! Output of data: to a file, stdout or a terminal.
 
+use std::ascii::escape_default;
 use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -22,8 +23,9 @@ pub(crate) enum Output {
     Stdout(Box<dyn Write>),
     /// Collected, and shown only if it is plain text.
     Terminal(Wiped),
-    /// Shown at once, with escapes for everything but plain text, so that nothing is lost.
-    EscapingTerminal,
+    /// Shown at once, with escapes for everything but plain text, so that nothing is lost. It has the first bytes of a
+    /// character whose others are yet to come.
+    EscapingTerminal(Zeroizing<Vec<u8>>),
     /// It gets its name when it is complete.
     File {
         file: NewFile,
@@ -51,7 +53,7 @@ impl Output {
             return Ok(Self::File { file, path: path.to_path_buf() });
         }
         Ok(match Self::open(None)? {
-            Self::Terminal(_) => Self::EscapingTerminal,
+            Self::Terminal(_) => Self::EscapingTerminal(Zeroizing::default()),
             other => other,
         })
     }
@@ -83,9 +85,10 @@ impl Output {
                 gathered.extend_from_slice(data);
                 Ok(())
             }
-            Self::EscapingTerminal if is_plain_text(data) => print(data).map_err(Failure::stdout),
-            Self::EscapingTerminal => {
-                let text = Zeroizing::new(data.escape_ascii().to_string());
+            Self::EscapingTerminal(start) => {
+                let data = Zeroizing::new([&**start, data].concat());
+                let (text, rest) = escape(&data);
+                *start = Zeroizing::new(rest.to_vec());
                 print(text.as_bytes()).map_err(Failure::stdout)
             }
             Self::File { file, path } => file.write_all(data).map_err(Failure::io_at(CANNOT_WRITE, path)),
@@ -96,7 +99,9 @@ impl Output {
     pub(crate) fn finish(self) -> Result<(), Failure> {
         match self {
             Self::Stdout(mut stdout) => stdout.flush().map_err(Failure::stdout),
-            Self::EscapingTerminal => Ok(()),
+            Self::EscapingTerminal(start) => {
+                print(start.escape_ascii().to_string().as_bytes()).map_err(Failure::stdout)
+            }
             Self::Terminal(gathered) if !is_plain_text(&gathered) => {
                 Err(Failure::argument("the data is not plain text, so it is not shown on a terminal: use --output"))
             }
@@ -125,7 +130,8 @@ impl Output {
                 Err(Failure::after_change(what)(failure))
             }
             (output, written) => {
-                written.and_then(|written| output.finish().map(|()| written)).map_err(Failure::after_change(removed))
+                let finished = output.finish();
+                written.and_then(|written| finished.map(|()| written)).map_err(Failure::after_change(removed))
             }
         }
     }
@@ -133,7 +139,32 @@ impl Output {
 
 /// Whether the data is text without control characters.
 fn is_plain_text(data: &[u8]) -> bool {
-    str::from_utf8(data).is_ok_and(|text| !text.chars().any(|char| char.is_control() && !"\n\r\t".contains(char)))
+    str::from_utf8(data).is_ok_and(|text| text.chars().all(is_plain))
+}
+
+fn is_plain(char: char) -> bool {
+    !char.is_control() || "\n\r\t".contains(char)
+}
+
+/// The data as text, with escapes for all bytes that are not plain text; and the incomplete character at its end.
+fn escape(data: &[u8]) -> (Zeroizing<String>, &[u8]) {
+    // Full capacity from the start: growth would leave a copy in memory.
+    let (mut text, mut rest) = (Zeroizing::new(String::with_capacity(4 * data.len())), data);
+    for chunk in data.utf8_chunks() {
+        for char in chunk.valid().chars() {
+            match is_plain(char) {
+                true => text.push(char),
+                false => text.extend(char.encode_utf8(&mut [0; 4]).bytes().flat_map(escape_default).map(char::from)),
+            }
+        }
+        rest = rest.get(chunk.valid().len()..).unwrap_or_default();
+        if str::from_utf8(rest).is_err_and(|error| error.valid_up_to() == 0 && error.error_len().is_none()) {
+            break; // the character may continue in the next piece
+        }
+        text.extend(chunk.invalid().iter().copied().flat_map(escape_default).map(char::from));
+        rest = rest.get(chunk.invalid().len()..).unwrap_or_default();
+    }
+    (text, rest)
 }
 
 #[cfg(test)]
@@ -148,5 +179,19 @@ mod tests {
         assert!(!is_plain_text("\u{9b}2J".as_bytes()));
         assert!(!is_plain_text(b"\0"));
         assert!(!is_plain_text(b"\xff"));
+    }
+
+    #[test]
+    fn only_bytes_that_are_not_plain_text_are_escaped() {
+        for (data, text, rest) in [
+            (&b"C:\\new\r\n"[..], "C:\\new\r\n", &b""[..]),
+            ("ü–\u{1b}[2J\0\u{9b}é".as_bytes(), "ü–\\x1b[2J\\x00\\xc2\\x9bé", b""),
+            (b"a\xffb\xe2\x82c\xc3", "a\\xffb\\xe2\\x82c", b"\xc3"),
+            (b"\xf0\x9f\x98", "", b"\xf0\x9f\x98"),
+            (b"", "", b""),
+        ] {
+            let (shown, incomplete) = escape(data);
+            assert_eq!((shown.as_str(), incomplete), (text, rest), "{data:?}");
+        }
     }
 }

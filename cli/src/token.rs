@@ -94,8 +94,9 @@ fn new_token(
 }
 
 fn list(options: &Options, path: &Path, uses: Option<&Path>) -> Result<(), Failure> {
-    let file = File::open(path).map_err(Failure::io_at("cannot read the file of --tokens", path))?;
-    let listed = list_tokens(finished_lines(&read(&file, path)?)?).map_err(StartError::from)?;
+    let failed = || Failure::io_at("cannot read the file of --tokens", path);
+    let content = read(&File::open(path).map_err(failed())?, failed())?;
+    let listed = list_tokens(finished_lines(&content)?).map_err(StartError::from)?;
     let read_uses = |path| read_token_uses(path).map_err(Failure::io_at("cannot read the file of --uses", path));
     let uses = uses.map(read_uses).transpose()?.unwrap_or_default();
     let mut rows = vec![["name", "scopes", "namespace", "expires", "last use"].map(str::to_owned)];
@@ -121,7 +122,7 @@ fn list(options: &Options, path: &Path, uses: Option<&Path>) -> Result<(), Failu
 fn revoke(options: &Options, path: &Path, name: &str) -> Result<(), Failure> {
     let mut file = OpenOptions::new().read(true).write(true).open(path).map_err(failed(path))?;
     file.lock().map_err(failed(path))?;
-    let content = read(&file, path)?;
+    let content = read(&file, failed(path))?;
     let listed = list_tokens(finished_lines(&content)?).map_err(StartError::from)?;
     let is_it = |token: &&ListedToken| token.name.as_deref() == Some(name) || token.hash == name;
     let found: Vec<_> = listed.iter().filter(is_it).collect();
@@ -143,10 +144,10 @@ fn revoke(options: &Options, path: &Path, name: &str) -> Result<(), Failure> {
     )
 }
 
-fn read(file: &File, path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
+fn read(file: &File, failed: impl FnOnce(io::Error) -> Failure) -> Result<Zeroizing<Vec<u8>>, Failure> {
     read_all(file).map_err(|error| match error.kind() {
         io::ErrorKind::FileTooLarge => too_long(),
-        _ => failed(path)(error),
+        _ => failed(error),
     })
 }
 
@@ -161,7 +162,7 @@ fn append(
     let mut file =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed(path))?;
     file.lock().map_err(failed(path))?; // two programs add their lines one after the other
-    let content = read(&file, path)?;
+    let content = read(&file, failed(path))?;
     let lines = finished_lines(&content)?;
     let listed = list_tokens(lines).map_err(StartError::from)?;
     if name.is_some() && listed.iter().any(|token| token.name.as_deref() == name) {

@@ -467,6 +467,9 @@ fn names_that_are_not_text_are_base64url_in_json() {
         serde_json::from_slice(&output.stdout).unwrap()
     };
     assert_eq!(run(&["store"]), json!({"id": {"base64url": "cP8"}, "stored": true}));
+    let list = world.ok(&with(&["--json", "keyring", "list"]), "");
+    assert_eq!(list, "[{\"base64url\":\"cP8\"}]\n");
+    failure(&feed(&mut world.command(&with(&["keyring", "list", "--format", "json"])), b""), 19);
     world.ok(&with(&["store", "--id", "it's"]), DATA);
     fs::remove_file(world.folder.path().join(name)).unwrap();
     let retrieved = run(&["retrieve", "--id", "it's", "--output"]);

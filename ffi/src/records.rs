@@ -312,7 +312,8 @@ pub unsafe extern "C" fn strongroom_rekey(
     })
 }
 
-/// Removes the record that `key` opens, even if it has expired.
+/// Removes the record that `key` opens, even if it has expired. If the storage's answer is lost, this succeeds also if
+/// another caller removes the record meanwhile: only strongroom_take tells that nobody else has read it.
 ///
 /// STRONGROOM_NOT_FOUND; STRONGROOM_WRONG_KEY; STRONGROOM_CONFLICT if the record was replaced or removed concurrently.
 #[unsafe(no_mangle)]

@@ -24,7 +24,8 @@ use crate::verify::{self, Repair, Search, Verification};
 /// other buffer is copied first, because another thread could change it.
 ///
 /// Every write is atomic, and durable when it returns. Many threads may use one store, and several processes one
-/// database; after :func:`os.fork`, the child's copy raises :exc:`ForkedError`.
+/// database; after :func:`os.fork`, the child's copy raises :exc:`ForkedError`. A function that a store calls, such
+/// as ``progress``, must not return in a forked child, where the call would wait forever for a thread of the parent.
 #[pyclass(frozen, module = "strongroom")]
 pub(crate) struct Strongroom(Option<strongroom::Strongroom>);
 
@@ -237,6 +238,9 @@ impl Strongroom {
     }
 
     /// Remove the record that ``key`` opens, even if it has expired.
+    ///
+    /// If the storage's answer is lost, this succeeds also if another caller removes the record meanwhile: only
+    /// :meth:`take` tells that nobody else has read it.
     ///
     /// :raises NotFoundError: There is no record under this id.
     /// :raises WrongKeyError: The key does not open it.

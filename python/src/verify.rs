@@ -5,7 +5,6 @@ use std::ops::ControlFlow;
 
 use std::path::PathBuf;
 
-use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use strongroom::storage::{self, Repaired, VerifyPosition};
@@ -92,9 +91,7 @@ pub(crate) struct Search {
 
 impl Search {
     pub(crate) fn new(py: Python<'_>, progress: Option<Py<PyAny>>) -> PyResult<Self> {
-        if progress.as_ref().is_some_and(|progress| !progress.bind(py).is_callable()) {
-            return Err(PyTypeError::new_err("progress is not callable"));
-        }
+        py.import("strongroom._records")?.call_method1("check_progress", (&progress,))?;
         Ok(Self { progress, damage: Vec::new(), raised: None })
     }
 

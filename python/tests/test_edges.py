@@ -296,9 +296,15 @@ def test_sources_that_cannot_be_read(store: Strongroom, tmp_path: Path) -> None:
     none_left(store)
 
 
-def test_a_progress_that_cannot_be_called(store: Strongroom, path: Path) -> None:
+async def awaited_progress(_: object) -> None:
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("progress", "message"), [(5, "is not callable"), (awaited_progress, "is a coroutine function")]
+)
+def test_a_progress_that_cannot_be_called(store: Strongroom, path: Path, progress: Any, message: str) -> None:
     """It is refused before the work, also where it would never be called."""
-    progress: Any = 5
     key = store.store("id", b"data")
     calls: list[Callable[[], object]] = [
         lambda: store.store_file("new", io.BytesIO(), progress),
@@ -308,7 +314,7 @@ def test_a_progress_that_cannot_be_called(store: Strongroom, path: Path) -> None
         lambda: strongroom.verify("missing.db", progress=progress),
     ]
     for call in calls:
-        with pytest.raises(TypeError, match="progress is not callable"):
+        with pytest.raises(TypeError, match=f"progress {message}"):
             call()
     assert store.retrieve("id", key) == b"data" and "new" not in store
 

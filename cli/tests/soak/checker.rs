@@ -18,7 +18,9 @@ pub(crate) enum Effect {
     Replaced(Version, Version),
     /// Removed this version.
     Removed(Version),
-    /// Removed a record, whatever its version.
+    /// Removed this version, or found it removed by an operation that ran at the same time.
+    Deleted(Version),
+    /// As [`Deleted`](Self::Deleted), of a record of any version.
     Erased,
     /// Opened this version.
     Found(Version),
@@ -126,13 +128,29 @@ impl Search<'_> {
             Effect::Stored(version) => (may_be_absent, Some(version)),
             Effect::Replaced(old, new) => (is(old), Some(new)),
             Effect::Removed(version) => (state == Some(version), None),
-            Effect::Erased => (state.is_some(), None),
+            Effect::Deleted(_) | Effect::Erased if state.is_none() => (self.is_removed_during(operation), None),
+            Effect::Deleted(version) => (state == Some(version), None),
+            Effect::Erased => (true, None),
             Effect::Found(version) => (is(version), state),
             Effect::Missing(version) => (state != Some(version) || may_be_expired, state),
             Effect::Present => (state.is_some() && !is_expired, state),
             Effect::Absent => (may_be_absent, state),
         };
         possible.then_some(next)
+    }
+
+    /// Whether another operation that removes the record runs at the same time.
+    fn is_removed_during(&self, operation: &Operation) -> bool {
+        self.history.iter().any(|other| {
+            let removes = match (other.effect, operation.effect) {
+                (Effect::Removed(other) | Effect::Deleted(other), Effect::Deleted(version)) => other == version,
+                (Effect::Removed(_) | Effect::Deleted(_) | Effect::Erased, _) => true,
+                _ => false,
+            };
+            let began = operation.returned.is_none_or(|returned| other.called <= returned);
+            let is_later = other.returned.is_none_or(|returned| operation.called <= returned);
+            removes && began && is_later && !std::ptr::eq(other, operation)
+        })
     }
 }
 
@@ -200,6 +218,22 @@ mod tests {
         assert_eq!(verdict(&history), Verdict::Violation);
         let both_succeed = [(1, 2, Stored(0)), (3, 6, Replaced(0, 1)), (4, 5, Replaced(0, 2))];
         assert_eq!(verdict(&both_succeed), Verdict::Violation);
+    }
+
+    /// After a lost answer, a delete or an erasure succeeds if the record is gone.
+    #[test]
+    fn a_delete_may_find_the_record_removed_at_the_same_time() {
+        for first in [Deleted(0), Erased] {
+            let twice = |called, second| verdict(&[(1, 2, Stored(0)), (3, 6, first), (called, called + 1, second)]);
+            for second in [Removed(0), Deleted(0), Erased] {
+                assert_eq!(twice(4, second), Verdict::Linearizable, "{first:?} and {second:?}");
+                assert_eq!(twice(7, second), Verdict::Violation, "{first:?}, and then {second:?}");
+            }
+            assert_eq!(twice(4, Removed(1)), Verdict::Violation, "{first:?} and that of another version");
+            let found = [(1, 2, Stored(0)), (3, 8, first), (4, 5, Removed(0)), (9, 10, Found(0))];
+            assert_eq!(verdict(&found), Verdict::Violation, "{first:?}, and then it is there");
+            assert_eq!(verdict(&[(1, 2, first)]), Verdict::Violation, "{first:?} of nothing");
+        }
     }
 
     #[test]

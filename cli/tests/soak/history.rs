@@ -54,7 +54,7 @@ impl Id {
             Effect::Stored(version) | Effect::Replaced(_, version) | Effect::Found(version) => {
                 self.current = Some(version);
             }
-            Effect::Removed(_) | Effect::Erased | Effect::Absent => self.current = None,
+            Effect::Removed(_) | Effect::Deleted(_) | Effect::Erased | Effect::Absent => self.current = None,
             Effect::Missing(version) if self.current == Some(version) => self.current = None,
             Effect::Missing(_) | Effect::Present => {}
         }

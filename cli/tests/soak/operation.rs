@@ -78,7 +78,8 @@ impl Plan {
     pub(crate) fn effect(self) -> Effect {
         match (self, self.versions()) {
             (Self::Erase, _) => Effect::Erased,
-            (Self::Take(old) | Self::TakeStream(old) | Self::Delete(old), _) => Effect::Removed(old),
+            (Self::Take(old) | Self::TakeStream(old), _) => Effect::Removed(old),
+            (Self::Delete(old), _) => Effect::Deleted(old),
             (_, [Some(old), Some(new)]) => Effect::Replaced(old, new),
             (_, [None, Some(new)]) => Effect::Stored(new),
             (_, [Some(old), None]) => Effect::Found(old),

@@ -242,7 +242,7 @@ fn default_signals() {}
 /// outcome.
 #[cfg(target_os = "linux")]
 const TERMINAL: &str = r#"
-import json, os, pty, signal, sys, termios
+import json, os, pty, signal, sys, termios, threading
 prompt, answer, program = sys.argv[1].encode(), sys.argv[2].encode(), sys.argv[3:]
 signal.alarm(60)  # rather fail than wait for ever
 terminal, slave = pty.openpty()  # the slave stays open, to be looked at after the program's end
@@ -274,11 +274,15 @@ if prompt:
         os.kill(pid, signal.Signals[answer.decode()])
     else:
         os.write(terminal, answer)
+def read_all():
+    while read():
+        pass
+reader = threading.Thread(target=read_all)  # a terminal holds little that is not read
+reader.start()
 seen["status"] = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 seen["echo"] = bool(termios.tcgetattr(slave)[3] & termios.ECHO)
 os.close(slave)
-while read():
-    pass
+reader.join()
 seen["shown"] = shown.decode("latin-1").replace("\r\n", "\n")
 print(json.dumps(seen))
 "#;

@@ -266,7 +266,8 @@ impl Strongroom {
         self.operations.contains(id.as_ref())?.wait()
     }
 
-    /// Removes the record that `key` opens, even if it has expired.
+    /// Removes the record that `key` opens, even if it has expired. If the storage's answer is lost, this succeeds also
+    /// if another caller removes the record meanwhile: only [`take`](Self::take) tells that nobody else has read it.
     ///
     /// # Errors
     ///
@@ -277,7 +278,7 @@ impl Strongroom {
     }
 
     /// Removes the record of `id` without its key, so that an operator can fulfil a right to erasure. Returns whether
-    /// there was a record, expired or not.
+    /// there was a record, expired or not; if the storage's answer is lost, another caller may have removed it.
     ///
     /// # Errors
     ///

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import inspect
 import io
 import os
 from collections.abc import Awaitable, Coroutine
@@ -35,9 +36,11 @@ class SupportsRead(Protocol):
 
 
 def check_progress(progress: Callable[..., object] | None) -> None:
-    """Raise unless ``progress`` can be called, or is missing."""
+    """Raise unless ``progress`` is a function that can be called, or is missing."""
     if not (progress is None or callable(progress)):
         raise TypeError("progress is not callable")
+    if inspect.iscoroutinefunction(progress):
+        raise TypeError("progress is a coroutine function, and nothing awaits it: use a plain function")
 
 
 def _is_open(file: io.IOBase) -> bool:

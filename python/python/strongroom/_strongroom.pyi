@@ -380,6 +380,7 @@ class Keyring:
         :raises InvalidIdError: The id is empty or longer than 4,096 bytes.
         :raises BusyError: Other processes change the keyring for 30 seconds.
         :raises StorageError: The file cannot be written. Nothing is changed.
+        :raises IndeterminateError: The file is written, but a power cut may undo this: repeat the call.
         """
 
     def insert_many(self, items: Iterable[tuple[str | Buffer, Key]], *, namespace: str | Buffer | None = None) -> None:
@@ -389,6 +390,7 @@ class Keyring:
         :raises InvalidIdError: An id is empty or longer than 4,096 bytes.
         :raises BusyError: Other processes change the keyring for 30 seconds.
         :raises StorageError: The file cannot be written. Nothing is changed.
+        :raises IndeterminateError: The file is written, but a power cut may undo this: repeat the call.
         """
 
     def remove(self, id: str | Buffer, *, namespace: str | Buffer | None = None) -> bool:
@@ -396,6 +398,7 @@ class Keyring:
 
         :raises BusyError: Other processes change the keyring for 30 seconds.
         :raises StorageError: The file cannot be written. Nothing is changed.
+        :raises IndeterminateError: The file is written, but a power cut may undo this: repeat the call.
         """
 
     def ids(self, *, namespace: str | Buffer | None = None) -> list[bytes]:
@@ -412,6 +415,8 @@ class Keyring:
             both.
         :raises BusyError: Other processes change the keyring for 30 seconds.
         :raises StorageError: The file cannot be written. Nothing is changed.
+        :raises IndeterminateError: The file is written, but a power cut may undo this: keep the earlier secret, too,
+            and repeat the call.
         """
 
     def __len__(self) -> int: ...
@@ -425,7 +430,8 @@ class Strongroom:
     other buffer is copied first, because another thread could change it.
 
     Every write is atomic, and durable when it returns. Many threads may use one store, and several processes one
-    database; after :func:`os.fork`, the child's copy raises :exc:`ForkedError`.
+    database; after :func:`os.fork`, the child's copy raises :exc:`ForkedError`. A function that a store calls, such
+    as ``progress``, must not return in a forked child, where the call would wait forever for a thread of the parent.
     """
 
     def namespace(self, name: str | Buffer) -> Strongroom:
@@ -568,6 +574,9 @@ class Strongroom:
 
     def delete(self, id: str | Buffer, key: Key) -> None:
         """Remove the record that ``key`` opens, even if it has expired.
+
+        If the storage's answer is lost, this succeeds also if another caller removes the record meanwhile: only
+        :meth:`take` tells that nobody else has read it.
 
         :raises NotFoundError: There is no record under this id.
         :raises WrongKeyError: The key does not open it.

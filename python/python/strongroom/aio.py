@@ -237,7 +237,7 @@ async def verify(
     timeout: float | None = None,
 ) -> Verification:
     """Search a store that is not open for damage, as :func:`strongroom.verify` does. A thread calls ``progress``."""
-    _check_progress(progress)
+    check_progress(progress)
     return await _in_thread(
         strongroom.verify,
         path,
@@ -400,7 +400,7 @@ class Strongroom:
         ``async def``, such as an upload of FastAPI. Otherwise a thread reads ``source`` and calls ``progress``. If the
         task is cancelled, nothing is stored, unless it happens at the end: a key that the caller did not pass is then
         lost."""
-        _check_progress(progress)
+        check_progress(progress)
         if _is_async(source):
             record = self.create_record(id, key=key, expires_at=expires_at, expires_in=expires_in, pad=pad)
             return await _copy(source, progress, record)
@@ -423,7 +423,7 @@ class Strongroom:
         """As :meth:`strongroom.Strongroom.replace_file`, with the sources of :meth:`store_file`. If the task is
         cancelled, nothing is replaced, unless it happens at the end: a new key that the caller did not pass is then
         lost."""
-        _check_progress(progress)
+        check_progress(progress)
         if _is_async(source):
             record = self.replace_record(
                 id, key, new_key=new_key, expires_at=expires_at, expires_in=expires_in, pad=pad
@@ -528,7 +528,7 @@ class Strongroom:
         progress: Callable[[Verification], object] | None = None,
     ) -> Verification:
         """As :meth:`strongroom.Strongroom.verify`. A thread calls ``progress``."""
-        _check_progress(progress)
+        check_progress(progress)
         return await _in_thread(
             self._store.verify,
             start_at=start_at,
@@ -575,12 +575,6 @@ async def _writer(start: Callable[_P, strongroom.RecordWriter], /, *args: _P.arg
 
 def _is_async(source: object) -> TypeIs[SupportsAsyncRead]:
     return inspect.iscoroutinefunction(getattr(source, "read", None))
-
-
-def _check_progress(progress: Callable[..., object] | None) -> None:
-    check_progress(progress)
-    if inspect.iscoroutinefunction(progress):
-        raise TypeError("progress is a coroutine function, and nothing awaits it: use a plain function")
 
 
 async def _copy(
