@@ -183,7 +183,8 @@ pub(crate) enum Command {
         #[arg(long, value_name = "PATH", value_parser = path(), value_hint = ValueHint::FilePath)]
         ids: PathBuf,
         /// How the ids are written: one on each line, each ended by a zero byte, or as JSON: texts, or objects such as
-        /// {"namespace": "tenant", "id": "report"}, or lists of them. Other ids are of the default namespace
+        /// {"namespace": "tenant", "id": "report"}, or lists of them. Other ids are of the default namespace. In JSON,
+        /// an id that is not text is {"base64url": "..."}
         #[arg(long, value_name = "FORMAT", value_enum, default_value_t = IdFormat::Lines)]
         format: IdFormat,
         /// Erase the other records

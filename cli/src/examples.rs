@@ -136,8 +136,8 @@ Examples:
       FROM documents\" | strongroom retain --ids - --format json --yes
 
   Keep the records whose keys are in a keyring:
-    strongroom keyring list --keyring keys --identity me.age --format nul |
-      strongroom retain --ids - --format nul";
+    strongroom keyring list --keyring keys --identity me.age \\
+      --all-namespaces | strongroom retain --ids - --format json";
 
 pub(crate) const PURGE_EXAMPLES: &str = "\
 Examples:
@@ -210,9 +210,9 @@ pub(crate) const KEYRING_LIST_EXAMPLES: &str = "\
 Examples:
   strongroom keyring list --keyring keys --identity me.age
 
-  Move all records to a new index key:
-    strongroom keyring list --keyring keys --identity me.age --format nul |
-      strongroom index-key rotate --new new.key --ids - --format nul";
+  Move all records of the default namespace to a new index key:
+    strongroom keyring list --keyring keys --identity me.age --format json |
+      strongroom index-key rotate --new new.key --ids - --format json";
 
 pub(crate) const KEYRING_ADD_EXAMPLES: &str = "\
 Examples:

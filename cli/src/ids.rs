@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::args::{IdFormat, Record};
 use crate::failure::Failure;
+use crate::reply::name_in_json;
 use crate::streams;
 use crate::values::Id;
 
@@ -62,19 +63,22 @@ pub(crate) fn for_each_listed(
     }
 }
 
-/// A text is an id; an object also has its namespace.
+/// An id, or an object with an id and its namespace.
 fn visit_json(
     listed: &Value,
     visit: &mut impl FnMut(Option<&[u8]>, &[u8]) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let field = |name| listed.get(name).and_then(Value::as_str);
-    match (listed.as_str(), field("namespace"), field("id")) {
-        (Some(id), ..) => visit(None, id.as_bytes()),
-        (None, Some(namespace), Some(id)) => visit(Some(namespace.as_bytes()), id.as_bytes()),
+    let field = |name| listed.get(name).and_then(name_in_json);
+    match (name_in_json(listed), field("namespace"), field("id")) {
+        (Some(id), None, None) => visit(None, &id),
+        (None, Some(namespace), Some(id)) => visit(Some(&namespace), &id),
         _ => Err(not_ids()),
     }
 }
 
 fn not_ids() -> Failure {
-    Failure::argument("the file of --ids is not JSON with texts, objects of texts or lists of them")
+    Failure::argument(
+        "the file of --ids is not JSON with ids, objects of a namespace and an id, or lists of them: an id is a text or \
+         {\"base64url\": ...}",
+    )
 }

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal};
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use strongroom::{Keyring, KeyringProtection, KeyringSecret};
 use zeroize::Zeroizing;
 
@@ -20,7 +20,7 @@ use crate::{ids, keys, streams, terminal};
 pub(crate) fn run(options: &Options, command: KeyringCommand, in_use: &InUse) -> Result<(), Failure> {
     match command {
         KeyringCommand::New { recipients, new_identity } => new(options, recipients, new_identity.as_deref(), in_use),
-        KeyringCommand::List { format } => list(options, format),
+        KeyringCommand::List { format, all_namespaces } => list(options, format, all_namespaces),
         KeyringCommand::Add { record, key_file } => {
             let id = ids::get(record)?;
             let mut kept = KeptKeys::required(options)?;
@@ -100,29 +100,39 @@ fn protection(recipients: &[String], given: Option<Zeroizing<String>>) -> Result
 }
 
 /// Prints the ids as they are, but on a terminal with escapes for control characters.
-fn list(options: &Options, format: IdFormat) -> Result<(), Failure> {
+fn list(options: &Options, format: IdFormat, all_namespaces: bool) -> Result<(), Failure> {
+    if all_namespaces && options.namespace.is_some() {
+        return Err(Failure::Usage("give --namespace or --all-namespaces, not both".into()));
+    }
     let kept = KeptKeys::required(options)?;
-    let ids = kept.entries().iter().filter(|(namespace, ..)| *namespace == kept.namespace()).map(|(_, id, _)| id);
-    let mut list = Zeroizing::new(Vec::new());
-    if options.json || format == IdFormat::Json {
-        let ids: Vec<_> = ids.map(|id| json_text(id)).collect();
-        if !options.json && ids.iter().any(|id| !id.is_string()) {
-            return Err(Failure::argument("an id is not text: use --format nul"));
-        }
-        list.extend_from_slice(json_line(&json!(ids)).as_bytes());
-        list.push(b'\n');
+    let entries = || kept.entries().iter();
+    let ids = || entries().filter(|(namespace, ..)| *namespace == kept.namespace()).map(|(_, id, _)| id);
+    let list = if all_namespaces {
+        json_list(entries().map(|(namespace, id, _)| json!({"namespace": json_text(namespace), "id": json_text(id)})))
+    } else if options.json || format == IdFormat::Json {
+        json_list(ids().map(|id| json_text(id)))
     } else {
-        let is_on_terminal = io::stdout().is_terminal();
-        for id in ids {
-            if format == IdFormat::Lines && id.contains(&b'\n') {
-                return Err(Failure::argument("an id has several lines: use --format nul"));
+        let (end, is_on_terminal) = (if format == IdFormat::Nul { 0 } else { b'\n' }, io::stdout().is_terminal());
+        let mut list = Zeroizing::new(Vec::new());
+        for id in ids() {
+            if id.contains(&end) {
+                let text = match format {
+                    IdFormat::Nul => "an id has a zero byte: use --format json",
+                    _ => "an id has several lines: use --format json or nul",
+                };
+                return Err(Failure::argument(text));
             }
             match is_on_terminal {
                 true => list.extend_from_slice(escape_controls(&String::from_utf8_lossy(id)).as_bytes()),
                 false => list.extend_from_slice(id),
             }
-            list.push(if format == IdFormat::Nul { 0 } else { b'\n' });
+            list.push(end);
         }
-    }
+        list
+    };
     streams::print(&list).map_err(Failure::stdout)
+}
+
+fn json_list(ids: impl Iterator<Item = Value>) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(format!("{}\n", json_line(&ids.collect())).into_bytes())
 }

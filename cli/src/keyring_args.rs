@@ -49,12 +49,16 @@ pub(crate) enum KeyringCommand {
     },
     /// Print the ids in the keyring, in the namespace of --namespace
     ///
-    /// They are printed as they are, but on a terminal, control characters are escaped.
+    /// They are printed as they are, but on a terminal, control characters are escaped. In JSON, an id that is not text
+    /// is {"base64url": "..."}.
     #[command(after_help = examples::KEYRING_LIST_EXAMPLES)]
     List {
-        /// How to print the ids: one on each line, each ended by a zero byte, or as a JSON list of texts
+        /// How to print the ids: one on each line, each ended by a zero byte, or as a JSON list
         #[arg(long, value_name = "FORMAT", value_enum, default_value_t = IdFormat::Lines)]
         format: IdFormat,
+        /// Print the ids of all namespaces, as JSON objects such as {"namespace": "tenant", "id": "report"}
+        #[arg(long, conflicts_with = "format")]
+        all_namespaces: bool,
     },
     /// Add the key of a record
     ///

@@ -52,6 +52,14 @@ pub(crate) fn json_text(name: &[u8]) -> Value {
     }
 }
 
+/// The name of [`json_text`].
+pub(crate) fn name_in_json(value: &Value) -> Option<Vec<u8>> {
+    match value {
+        Value::String(text) => Some(text.clone().into_bytes()),
+        object => base64url::decode(object.get("base64url")?.as_str()?),
+    }
+}
+
 pub(crate) fn json_path(path: &Path) -> Value {
     json_text(path.as_os_str().as_encoded_bytes())
 }

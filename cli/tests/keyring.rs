@@ -128,6 +128,34 @@ fn lists_are_lines_texts_or_bytes() {
     assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap(), json);
 }
 
+/// A list that a command reads otherwise than it was meant would let it erase records.
+#[test]
+fn a_list_of_ids_comes_back_as_it_was() {
+    let world = world();
+    let ids = [&b"one"[..], b"x\0y", b"two\nlines", b"p\xff\0\n"];
+    for id in ids {
+        world.write("id", [id, b"\n"].concat());
+        world.ok(&with(&["store", "--id-file", "id"]), DATA);
+    }
+    for format in ["lines", "nul"] {
+        failure(&feed(&mut world.command(&with(&["keyring", "list", "--format", format])), b""), 19);
+    }
+    let is_kept = |list: &[&'static str], kept: usize, others: usize| {
+        world.write("ids", world.ok(&with(&[&["keyring", "list"], list].concat()), ""));
+        let said = world.ok(&with(&["retain", "--ids", "ids", "--format", "json", "--json"]), "");
+        let said: Value = serde_json::from_str(&said).unwrap();
+        assert_eq!((&said["kept"], &said["missing"], &said["others"]), (&json!(kept), &json!(0), &json!(others)));
+    };
+    is_kept(&["--format", "json"], ids.len(), 0);
+    world.ok(&with(&["store", "--namespace", "tenant", "--id", ID]), DATA);
+    is_kept(&["--format", "json"], ids.len(), 1);
+    is_kept(&["--all-namespaces"], ids.len() + 1, 0);
+    world.fail(64, &with(&["keyring", "list", "--namespace", "tenant", "--all-namespaces"]), "");
+    failure(&feed(&mut world.command(&with(&["keyring", "list", "--all-namespaces", "--format", "nul"])), b""), 64);
+    world.write("ids", r#"{"namespace": "tenant", "base64url": "cP8"}"#);
+    world.fail(19, &with(&["retain", "--ids", "ids", "--format", "json"]), "");
+}
+
 /// A pipe gets the bytes of an id, a terminal nothing that would control it.
 #[cfg(target_os = "linux")]
 #[test]
@@ -469,7 +497,6 @@ fn names_that_are_not_text_are_base64url_in_json() {
     assert_eq!(run(&["store"]), json!({"id": {"base64url": "cP8"}, "stored": true}));
     let list = world.ok(&with(&["--json", "keyring", "list"]), "");
     assert_eq!(list, "[{\"base64url\":\"cP8\"}]\n");
-    failure(&feed(&mut world.command(&with(&["keyring", "list", "--format", "json"])), b""), 19);
     world.ok(&with(&["store", "--id", "it's"]), DATA);
     fs::remove_file(world.folder.path().join(name)).unwrap();
     let retrieved = run(&["retrieve", "--id", "it's", "--output"]);

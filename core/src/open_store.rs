@@ -22,6 +22,16 @@ pub(crate) struct IndexKeys {
     pub(crate) previous: Option<IndexKey>,
 }
 
+/// Fails if both are one key. To be called before a store is made.
+pub(crate) fn check_previous(current: Option<&IndexKey>, previous: Option<&IndexKey>) -> Result<(), Error> {
+    match (current, previous) {
+        (Some(current), Some(previous)) if current.ct_eq(previous) => {
+            Err(Error::InvalidArgument("the new index key is the previous one".into()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Opens the store on `storage`, if the index keys are the right ones.
 pub(crate) fn open(storage: Arc<dyn Storage>, keys: &IndexKeys, clock: Clock, pad: bool) -> Result<Strongroom, Error> {
     let check_value = locator::check_value(&keys.current);
@@ -102,9 +112,6 @@ struct Generations {
 fn listed(settings: &Settings, keys: &IndexKeys) -> Result<Generations, Error> {
     let check_value = locator::check_value(&keys.current);
     let previous = keys.previous.as_ref().map(locator::check_value);
-    if previous == Some(check_value) {
-        return Err(Error::InvalidArgument("the new index key is the previous one".into()));
-    }
     let is = |generation: &Generation, check_value| Some(generation.check_value) == check_value;
     match &*settings.generations {
         [only] if is(only, Some(check_value)) => {

@@ -21,6 +21,15 @@ fn key(number: u8) -> IndexKey {
     IndexKey::from_bytes(&[number; 32]).unwrap()
 }
 
+/// The arguments are checked before a store is made.
+#[test]
+fn one_key_in_both_places_makes_no_store() {
+    each(|place| {
+        assert_name(place.open(1, Some(1)), "InvalidArgument");
+        place.open(2, None).unwrap();
+    });
+}
+
 #[track_caller]
 fn assert_name<T>(outcome: Result<T, Error>, name: &str) {
     assert_eq!(outcome.err().map_or("a success", |error| error.name()), name);

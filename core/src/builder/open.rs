@@ -16,7 +16,7 @@ use crate::key::file as index_key_file;
 use crate::location::MEMORY;
 #[cfg(feature = "sqlite")]
 use crate::open_store::has_index_key;
-use crate::open_store::{IndexKeys, open};
+use crate::open_store::{IndexKeys, check_previous, open};
 #[cfg(feature = "object-store")]
 use crate::storage::ObjectStorage;
 #[cfg(feature = "remote")]
@@ -57,6 +57,7 @@ impl Builder {
         if previous.is_some() && given.is_none() {
             return Err(Error::InvalidArgument("give the new index key together with the previous one".into()));
         }
+        check_previous(given.as_ref(), previous.as_ref())?;
         match (self.path, storage) {
             (Some(path), None) if path.to_str().is_some_and(is_url) => {
                 Err(Error::InvalidArgument("a URL is not a path: open it as a location or an endpoint".into()))
@@ -109,6 +110,7 @@ impl Builder {
     /// storage or the index key is missing, and those of the storage.
     #[cfg(not(feature = "sqlite"))]
     pub fn open(mut self) -> Result<Strongroom, Error> {
+        check_previous(self.index_key.as_ref(), self.previous_index_key.as_ref())?;
         let storage = self.take_storage()?.ok_or(Error::InvalidArgument("give a storage".into()))?;
         let storage = measured(self.metrics.as_ref(), storage);
         let keys =
