@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use strongroom::storage::{Error, PostgresConfig, PostgresStorage, PutMode, Storage};
 
+use crate::support::mounts::with_mounts;
 use crate::support::postgres::Postgres;
 use crate::support::wait::wait_for;
 use crate::writers::{head, locator, record};
@@ -41,7 +42,10 @@ enum Cut {
 
 impl Cutter {
     fn new(socket: PathBuf) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::behind(TcpListener::bind("127.0.0.1:0").unwrap(), socket)
+    }
+
+    fn behind(listener: TcpListener, socket: PathBuf) -> Self {
         let (port, shared) = (listener.local_addr().unwrap().port(), Arc::new(Plan::default()));
         let plan = Arc::clone(&shared);
         thread::spawn(move || {
@@ -258,6 +262,56 @@ fn a_lost_batch_is_settled() {
             assert_eq!(is_own, !replaced.contains(&place), "{n}: {place}");
         }
     }
+}
+
+/// The first host accepts a connection and is then silent: from the start, or before it has said that it accepts
+/// writes, or before it has shown its settings.
+#[test]
+fn a_silent_host_leaves_time_for_the_next() {
+    let server = Postgres::shared();
+    let open = |name: &str, port: u16, options: &str, timeout: u64| {
+        let (schema, host) = (format!("test_silent_{name}_{}", std::process::id()), server.host());
+        let url = format!("postgres://strongroom@127.0.0.1:{port},{host}/postgres?schema={schema}{options}");
+        let config = PostgresConfig::new(&url).unwrap().timeout(Duration::from_secs(timeout));
+        PostgresStorage::open(&config).unwrap()
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+            open("shared", silent.local_addr().unwrap().port(), "", 15);
+        });
+        scope.spawn(|| {
+            let (silent, begun) = (TcpListener::bind("127.0.0.1:0").unwrap(), Instant::now());
+            let storage = open("limited", silent.local_addr().unwrap().port(), "&connect_timeout=1", 120);
+            storage.maintain().unwrap(); // on a connection of its own
+            assert!(begun.elapsed() < Duration::from_secs(20), "{:?}: the limit had no effect", begun.elapsed());
+        });
+        for at in 0..3 {
+            scope.spawn(move || {
+                let cutter = Cutter::new(server.socket());
+                cutter.plan(Some((at, Cut::Silence)));
+                open(&at.to_string(), cutter.port, "&connect_timeout=1", 60);
+                assert_eq!(cutter.messages(), at + 1);
+            });
+        }
+    });
+}
+
+/// The name `localhost` has two addresses here.
+#[test]
+fn a_silent_address_leaves_time_for_the_next() {
+    let mounts = r#"printf '127.0.0.1 localhost\n127.0.0.2 localhost\n' >"$F/hosts"
+        mount --bind "$F/hosts" /etc/hosts"#;
+    with_mounts("faults::a_silent_address_leaves_time_for_the_next", mounts, |_| {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = silent.local_addr().unwrap().port();
+        Cutter::behind(TcpListener::bind(("127.0.0.2", port)).unwrap(), Postgres::shared().socket());
+        let schema = format!("test_silent_address_{}", std::process::id());
+        let url = format!("postgres://strongroom@localhost:{port}/postgres?schema={schema}");
+        PostgresStorage::open(&PostgresConfig::new(&url).unwrap().timeout(Duration::from_secs(15))).unwrap();
+        silent.set_nonblocking(true).unwrap();
+        assert!(silent.accept().is_ok(), "it was not tried");
+    });
 }
 
 #[test]

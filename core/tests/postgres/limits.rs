@@ -15,14 +15,23 @@ use crate::support::postgres::Postgres;
 use crate::support::wait::wait_for;
 
 /// More callers than connections that the server gives. The callers that find no connection share those that exist,
-/// even if these are busy for longer than a new connection may take.
+/// even if these are busy for longer than a new connection may take. Another host, which is down, changes nothing.
 #[test]
 fn few_connections_serve_many_callers() {
+    let host = &Postgres::shared().host();
+    let lists = [host.clone(), format!("{host},127.0.0.1:1"), format!("127.0.0.1:1,{host}")];
+    thread::scope(|scope| {
+        for (n, hosts) in lists.iter().enumerate() {
+            scope.spawn(move || serve_many_callers(&format!("test_few_{n}_{}", std::process::id()), hosts));
+        }
+    });
+}
+
+fn serve_many_callers(name: &str, hosts: &str) {
     let server = Postgres::shared();
-    let name = &format!("test_few_{}", std::process::id());
     server.sql(&format!("CREATE ROLE {name} LOGIN CONNECTION LIMIT 2"));
     drop(PostgresStorage::migrate(&PostgresConfig::new(&server.url(name)).unwrap(), Some(name)).unwrap());
-    let url = server.url(name).replace("strongroom@", &format!("{name}@"));
+    let url = format!("postgres://{name}@{hosts}/postgres?schema={name}");
     let config = PostgresConfig::new(&url).unwrap().timeout(Duration::from_secs(6));
     let store = &Strongroom::builder().postgres(config).index_key(index_key()).open().unwrap();
     let key = &store.store("id", b"data").unwrap();

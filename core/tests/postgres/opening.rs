@@ -174,20 +174,25 @@ fn empty_variables_count_as_absent() {
     const TEST: &str = "opening::empty_variables_count_as_absent";
     const VARIABLES: [&str; 6] = ["PGPASSWORD", "PGPASSFILE", "PGUSER", "PGSERVICE", "PGSERVICEFILE", "PGSYSCONFDIR"];
     if let Some(url) = std::env::var_os(crate::support::mounts::FOLDER) {
-        PostgresStorage::open(&config(url.to_str().unwrap())).unwrap(); // by ~/.pgpass, as USER
+        PostgresStorage::open(&config(url.to_str().unwrap())).unwrap(); // by ~/.pgpass, as the system's user
         PostgresStorage::open(&config("postgres://?service=records")).unwrap();
         return;
     }
     let (server, folder) = (Postgres::shared(), tempfile::tempdir().unwrap());
-    let (role, schema, port) = (role(server, "empty"), unique("empty_variables"), server.port());
-    server.sql(&format!("GRANT CREATE ON DATABASE postgres TO {role}"));
+    let (schema, port) = (unique("empty_variables"), server.port());
+    let user = std::process::Command::new("id").arg("-un").output().unwrap().stdout;
+    let role = String::from_utf8(user).unwrap().trim().to_owned();
+    server.sql(&format!(
+        "DO $$ BEGIN CREATE ROLE \"{role}\" LOGIN PASSWORD 's3cret'; EXCEPTION WHEN duplicate_object THEN END $$"
+    ));
+    server.sql(&format!("GRANT CREATE ON DATABASE postgres TO \"{role}\""));
     let passwords = folder.path().join(".pgpass");
     std::fs::write(&passwords, format!("*:*:*:{role}:s3cret\n")).unwrap();
     std::fs::set_permissions(&passwords, std::fs::Permissions::from_mode(0o600)).unwrap();
     let section = format!("[records]\nhost=127.0.0.1\nport={port}\ndbname=postgres\nschema={schema}\n");
     std::fs::write(folder.path().join(".pg_service.conf"), section).unwrap();
     let mut child = std::process::Command::new(std::env::current_exe().unwrap());
-    child.args([TEST, "--exact", "--nocapture"]).env("HOME", folder.path()).env("USER", &role);
+    child.args([TEST, "--exact", "--nocapture"]).env("HOME", folder.path()).env("USER", "nobody_here");
     child.env(crate::support::mounts::FOLDER, format!("postgres://127.0.0.1:{port}/postgres?schema={schema}"));
     child.envs(VARIABLES.map(|name| (name, "")));
     crate::support::mounts::run(child);
@@ -224,6 +229,19 @@ fn missing_servers_and_databases_are_told() {
     assert_refused(&config(&url).password("s3cret".to_owned()), "InvalidArgument", "create the database");
     assert_refused(&config("postgres://u@127.0.0.1:1/db"), "Storage", "cannot be reached");
     assert_refused(&config("postgres://u@localhost:1,127.0.0.1:1/db"), "Storage", "cannot be reached");
+}
+
+/// A host that is down does not hide the failure of another one, before or behind it.
+#[test]
+fn the_failure_of_a_host_that_answers_is_told() {
+    let server = Postgres::shared();
+    let (role, host) = (role(server, "several"), format!("127.0.0.1:{}", server.port()));
+    for hosts in [format!("{host},127.0.0.1:1"), format!("127.0.0.1:1,{host}")] {
+        let config = |database: &str| config(&format!("postgres://{role}@{hosts}/{database}?schema=test_several"));
+        assert_refused(&config("postgres").password("wr0ng".to_owned()), "AccessDenied", "28P01");
+        assert_refused(&config("postgres"), "AccessDenied", "passfile");
+        assert_refused(&config("missing").password("s3cret".to_owned()), "InvalidArgument", "create the database");
+    }
 }
 
 #[test]
@@ -336,6 +354,29 @@ fn a_session_that_the_server_ends_is_replaced() {
             panic!("{state}: {error:?}");
         }
         assert_eq!(storage.get(&locator).unwrap().as_ref(), Some(&record), "{state}");
+    }
+}
+
+/// A trigger stands for a server that ends the session of a first attempt. An idle one had not begun the statement.
+#[test]
+fn a_session_that_ends_while_idle_leaves_no_doubt() {
+    let (server, schema) = (Postgres::shared(), &unique("doubt"));
+    let storage = PostgresStorage::open(&config(&server.url(schema))).unwrap();
+    let record = [[1, 1, 0, 0].to_vec(), vec![0; 200]].concat();
+    for (n, (state, is_known)) in [("57P05", true), ("25P03", true), ("25P04", false)].into_iter().enumerate() {
+        let locator = Locator::from_bytes([n as u8; 32]);
+        storage.put(&locator, &record, PutMode::Create).unwrap();
+        server.sql(&format!(
+            "CREATE SEQUENCE {schema}.attempts_{n};
+            CREATE FUNCTION {schema}.end_{n}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                IF nextval('{schema}.attempts_{n}') = 1 THEN RAISE EXCEPTION 'ended' USING ERRCODE = '{state}'; END IF;
+                RETURN OLD;
+            END $$;
+            CREATE TRIGGER end_{n} BEFORE DELETE ON {schema}.records FOR EACH ROW EXECUTE FUNCTION {schema}.end_{n}()"
+        ));
+        let outcome = storage.delete(&locator, None);
+        assert!(if is_known { matches!(outcome, Ok(true)) } else { outcome.is_err() }, "{state}: {outcome:?}");
+        server.sql(&format!("DROP TRIGGER end_{n} ON {schema}.records"));
     }
 }
 

@@ -46,6 +46,11 @@ fn the_server_proves_who_it_is() {
     let storage = open("localhost", &format!("sslmode=verify-full&{trusted}&channel_binding=require")).unwrap();
     assert_eq!(server.sql("SELECT version FROM pg_stat_ssl WHERE ssl"), "TLSv1.3");
     storage.close().unwrap();
+    // A Unix socket has no TLS, also in a list of hosts that need it.
+    for hosts in [server.host(), format!("{},localhost:{}", server.host(), server.port())] {
+        let url = format!("postgres://app@{hosts}/postgres?sslmode=verify-full&{trusted}");
+        drop(PostgresStorage::open(&PostgresConfig::new(&url).unwrap()).unwrap());
+    }
     for (host, options, words) in [
         ("localhost", format!("sslmode=require&sslrootcert={}", path("other.pem")), "invalid peer certificate"),
         ("localhost", "sslmode=require".to_owned(), "invalid peer certificate"),

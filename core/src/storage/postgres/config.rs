@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(unix)]
+use nix::unistd::{User, geteuid};
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use zeroize::Zeroizing;
@@ -24,8 +26,10 @@ const SCHEMA: &str = "strongroom";
 /// `application_name`, `connect_timeout`, `target_session_attrs`, `channel_binding`, `passfile`, `sslrootcert`,
 /// `sslcert`, `sslkey` and those of TCP have their usual meaning; several hosts are tried in their order. These differ:
 ///
-/// - `sslmode`: TLS always checks the server's certificate and name (`verify-full`). It is required, except for Unix
-///   sockets and loopback addresses, which use it only if the URL says so.
+/// - `sslmode`: TLS always checks the server's certificate and name (`verify-full`). It is required, except for
+///   loopback addresses, which use it only if the URL says so. Unix sockets never use it.
+/// - `connect_timeout` limits a whole connect, with TLS and the password, to one address of a host: 10 seconds by
+///   default. An address has less time if others remain to be tried.
 /// - `target_session_attrs` is `read-write` by default.
 /// - `schema`: the schema of the tables, `strongroom` by default.
 /// - A password in the URL is refused, because URLs end up in logs and in lists of processes. The first of these
@@ -51,7 +55,6 @@ pub struct PostgresConfig {
     pub(super) timeout: Duration,
     pub(super) durability: Durability,
     tls: tls::Files,
-    uses_tls: bool,
     password: Option<Arc<Zeroizing<String>>>,
     password_file: Option<PathBuf>,
 }
@@ -103,8 +106,8 @@ impl PostgresConfig {
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             config.host(password_file::SOCKETS);
         }
-        let uses_tls = own.uses_tls(&config)?;
-        config.ssl_mode(if uses_tls { SslMode::Require } else { SslMode::Disable });
+        check_counts(&config)?;
+        config.ssl_mode(if own.uses_tls(&config)? { SslMode::Require } else { SslMode::Disable });
         if config.get_application_name().is_none() {
             config.application_name("strongroom");
         }
@@ -123,7 +126,6 @@ impl PostgresConfig {
             timeout: TIMEOUT,
             durability: Durability::Full,
             tls: tls::Files { authorities: own.authorities, client },
-            uses_tls,
             password,
             password_file: own.password_file,
         })
@@ -175,11 +177,11 @@ impl PostgresConfig {
         self
     }
 
-    /// The configuration of connections, with the password and the TLS that the files give.
-    pub(super) fn prepare(&self) -> Result<(Config, Option<tokio_postgres_rustls::MakeRustlsConnect>), Error> {
+    /// The configuration of connections to each host, with the password and the TLS that the files give.
+    pub(super) fn prepare(&self) -> Result<(Vec<Config>, Option<tokio_postgres_rustls::MakeRustlsConnect>), Error> {
         let mut config = Config::clone(&self.config);
         if config.get_user().is_none() {
-            config.user(environment::text("PGUSER").unwrap_or_else(default_user));
+            config.user(environment::text("PGUSER").map_or_else(system_user, Ok)?);
         }
         let given = || environment::text("PGPASSWORD").map(Zeroizing::new);
         let found = match &self.password {
@@ -192,20 +194,23 @@ impl PostgresConfig {
         }
         let attempt = self.timeout / super::ATTEMPTS;
         if config.get_connect_timeout().is_none() {
-            config.connect_timeout(attempt.min(Duration::from_secs(5)));
+            config.connect_timeout(attempt.min(Duration::from_secs(10)));
         }
         if config.get_tcp_user_timeout().is_none() {
             config.tcp_user_timeout(attempt.max(Duration::from_secs(1)));
         }
-        config.keepalives_idle(Duration::from_secs(15)).keepalives_interval(Duration::from_secs(5));
-        config.keepalives_retries(3);
-        let tls = if self.uses_tls { Some(tls::connector(&self.tls)?) } else { None };
-        Ok((config, tls))
+        let hosts = split(&config);
+        let uses_tls = hosts.iter().any(|host| host.get_ssl_mode() == SslMode::Require);
+        let tls = if uses_tls { Some(tls::connector(&self.tls)?) } else { None };
+        Ok((hosts, tls))
     }
 }
 
+/// So that a lost connection is noticed soon; options of the URL come later, and replace these.
+const KEEPALIVES: &str = "keepalives_idle=15&keepalives_interval=5&keepalives_retries=3";
+
 fn parse(base: &str, options: &[String]) -> Result<Config, Error> {
-    let config = format!("{base}?{}", options.join("&")).parse::<Config>();
+    let config = format!("{base}?{KEEPALIVES}&{}", options.join("&")).parse::<Config>();
     // The cause names the option, but shows no value.
     config.map_err(|error| invalid(&super::error::text(&error)))
 }
@@ -220,9 +225,67 @@ fn gives(config: &Config, name: &str) -> bool {
     }
 }
 
+/// As many addresses as hosts, and one port or as many.
+fn check_counts(config: &Config) -> Result<(), Error> {
+    let (hosts, addresses, ports) = (config.get_hosts().len(), config.get_hostaddrs().len(), config.get_ports().len());
+    if hosts > 0 && addresses > 0 && hosts != addresses {
+        return Err(invalid(&format!("it has {hosts} hosts, but {addresses} addresses in hostaddr")));
+    }
+    let hosts = hosts.max(addresses);
+    if ports > 1 && ports != hosts {
+        return Err(invalid(&format!("it has {hosts} hosts, but {ports} ports")));
+    }
+    Ok(())
+}
+
+/// The configuration of each host. PostgreSQL has no TLS on Unix sockets.
+fn split(config: &Config) -> Vec<Config> {
+    let (hosts, addresses, ports) = (config.get_hosts(), config.get_hostaddrs(), config.get_ports());
+    let one = |n: usize| {
+        let mut one = without_hosts(config);
+        match hosts.get(n) {
+            Some(Host::Tcp(name)) => drop(one.host(name)),
+            #[cfg(unix)]
+            Some(Host::Unix(folder)) => {
+                one.host_path(folder);
+                if addresses.is_empty() {
+                    one.ssl_mode(SslMode::Disable);
+                }
+            }
+            None => {}
+        }
+        addresses.get(n).map(|address| one.hostaddr(*address));
+        ports.get(n).or(ports.first()).map(|port| one.port(*port));
+        one
+    };
+    (0..hosts.len().max(addresses.len())).map(one).collect()
+}
+
+fn without_hosts(config: &Config) -> Config {
+    let mut copy = Config::new();
+    config.get_user().map(|user| copy.user(user));
+    config.get_password().map(|password| copy.password(password));
+    config.get_dbname().map(|name| copy.dbname(name));
+    config.get_options().map(|options| copy.options(options));
+    config.get_application_name().map(|name| copy.application_name(name));
+    config.get_connect_timeout().map(|time| copy.connect_timeout(*time));
+    config.get_tcp_user_timeout().map(|time| copy.tcp_user_timeout(*time));
+    config.get_keepalives_interval().map(|time| copy.keepalives_interval(time));
+    config.get_keepalives_retries().map(|count| copy.keepalives_retries(count));
+    copy.keepalives(config.get_keepalives()).keepalives_idle(config.get_keepalives_idle());
+    copy.ssl_mode(config.get_ssl_mode()).ssl_negotiation(config.get_ssl_negotiation());
+    copy.target_session_attrs(config.get_target_session_attrs()).channel_binding(config.get_channel_binding());
+    copy.load_balance_hosts(config.get_load_balance_hosts());
+    copy
+}
+
 /// The name of the system's user, as `libpq` uses it.
-fn default_user() -> String {
-    environment::text("USER").unwrap_or_else(|| "postgres".to_owned())
+fn system_user() -> Result<String, Error> {
+    #[cfg(unix)]
+    let name = User::from_uid(geteuid()).ok().flatten().map(|user| user.name);
+    #[cfg(not(unix))]
+    let name = environment::text("USERNAME");
+    name.ok_or_else(|| invalid("it names no user, and the system's user has no name: name a user in the URL"))
 }
 
 /// The options that are not passed on.
@@ -341,16 +404,18 @@ mod tests {
 
     #[test]
     fn tls_is_required_off_this_machine() {
-        let uses_tls = |url: &str| PostgresConfig::new(url).map(|config| config.uses_tls);
-        for url in ["postgres:///db", "postgres://u@localhost/db", "postgresql://[::1]:5433", "postgres://%2Frun/db"] {
+        let modes = |url: &str| PostgresConfig::new(url).map(|config| modes(&config));
+        let uses_tls = |url: &str| modes(url).map(|modes| modes == [SslMode::Require]);
+        for url in ["postgres://u@localhost/db", "postgresql://[::1]:5433"] {
             assert!(!uses_tls(url).unwrap(), "{url}");
             let url = format!("{url}?sslmode=verify-full");
             assert!(uses_tls(&url).unwrap(), "{url}");
         }
         for url in [
             "postgres://db.example/db",
-            "postgres://localhost,db.example/db",
             "postgres://localhost/db?hostaddr=10.0.0.1",
+            "postgres://%2Frun/db?hostaddr=10.0.0.1",
+            "postgres:///db?hostaddr=10.0.0.1",
             "postgres://u@10.0.0.1",
         ] {
             assert!(uses_tls(url).unwrap(), "{url}");
@@ -359,6 +424,49 @@ mod tests {
             let error = uses_tls(&format!("postgres://db.example/db?sslmode={mode}")).unwrap_err();
             assert!(error.to_string().contains("sslmode"), "{error}");
         }
+        assert_eq!(modes("postgres://localhost,db.example/db").unwrap(), [SslMode::Require; 2]);
+    }
+
+    fn modes(config: &PostgresConfig) -> Vec<SslMode> {
+        split(&config.config).iter().map(Config::get_ssl_mode).collect()
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn unix_sockets_have_no_tls() {
+        for (url, expected) in [
+            ("postgres:///db", &[SslMode::Disable][..]),
+            ("postgres:///db?sslmode=verify-full", &[SslMode::Disable]),
+            ("postgres://%2Frun/db?sslmode=require", &[SslMode::Disable]),
+            ("postgres://%2Frun,db.example/db", &[SslMode::Disable, SslMode::Require]),
+            ("postgres://localhost,%2Frun/db?sslmode=require", &[SslMode::Require, SslMode::Disable]),
+        ] {
+            assert_eq!(modes(&PostgresConfig::new(url).unwrap()), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn keepalives_are_those_of_the_url() {
+        let seconds = |url: &str| {
+            let config = PostgresConfig::new(url).unwrap().config;
+            let interval = config.get_keepalives_interval().map(|time| time.as_secs());
+            (config.get_keepalives_idle().as_secs(), interval, config.get_keepalives_retries())
+        };
+        assert_eq!(seconds("postgres://localhost/db"), (15, Some(5), Some(3)));
+        assert_eq!(seconds("postgres://localhost/db?keepalives_idle=60&keepalives_retries=9"), (60, Some(5), Some(9)));
+    }
+
+    #[test]
+    fn each_host_has_all_options() {
+        let options = "options=-c%20a%3Db&application_name=a&sslnegotiation=direct&connect_timeout=1&tcp_user_timeout=2\
+                       &keepalives=0&keepalives_idle=3&keepalives_interval=4&keepalives_retries=5\
+                       &target_session_attrs=read-only&channel_binding=require&load_balance_hosts=random&hostaddr=";
+        let parse = |hosts: &str, addresses: &str| {
+            let url = format!("postgres://app:s3cret@{hosts}/db?{options}{addresses}");
+            url.parse::<Config>().unwrap()
+        };
+        let hosts = [parse("one:1", "10.0.0.1"), parse("two:2", "10.0.0.2")];
+        assert!(split(&parse("one:1,two:2", "10.0.0.1,10.0.0.2")) == hosts);
     }
 
     #[test]
@@ -403,6 +511,8 @@ mod tests {
             "postgres://h/db?colour=red",
             "postgres://h/db?sslcert=x",
             "postgres://h:port/db",
+            "postgres://h,i,j/db?hostaddr=10.0.0.1,10.0.0.2",
+            "postgres:///db?host=h&host=i&host=j&port=1,2",
             "postgres://h/db?x",
             "postgres://h/db?passfile=%f",
             "mysql://h",

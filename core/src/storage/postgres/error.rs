@@ -28,6 +28,11 @@ pub(super) enum Failure {
 #[error("PostgreSQL did not answer in time")]
 pub(super) struct TooLate;
 
+/// Inside [`Failure::NotDone`].
+#[derive(Debug, thiserror::Error)]
+#[error("PostgreSQL is read-only: use the primary server, or name all servers in the URL (host1,host2)")]
+struct ReadOnly;
+
 impl From<Unfinished> for Failure {
     fn from(unfinished: Unfinished) -> Self {
         match unfinished {
@@ -77,17 +82,18 @@ impl Failure {
             SqlState::QUERY_CANCELED => Self::out_of_time(error),
             SqlState::DISK_FULL | SqlState::INSUFFICIENT_RESOURCES => Self::Refused(Error::Full),
             SqlState::DATA_CORRUPTED | SqlState::INDEX_CORRUPTED => Self::Refused(Error::Corrupt),
-            SqlState::READ_ONLY_SQL_TRANSACTION => Self::NotDone(Error::Backend(STANDBY.into())),
+            SqlState::READ_ONLY_SQL_TRANSACTION => Self::NotDone(Error::Backend(ReadOnly.into())),
             SqlState::UNDEFINED_TABLE | SqlState::INVALID_SCHEMA_NAME => refused(NOT_MIGRATED),
             SqlState::INSUFFICIENT_PRIVILEGE => Self::Refused(Error::AccessDenied(text(error).into())),
             // A server that stops, or a connection that a proxy ends: the statement may have been committed.
             SqlState::ADMIN_SHUTDOWN | SqlState::CRASH_SHUTDOWN | SqlState::CANNOT_CONNECT_NOW => {
                 Self::Lost(text(error).into())
             }
-            // A session that a time limit of the server ends. It may have committed the statement just before.
+            // The server ends an idle session only after its last answer, so it has not begun this statement.
             SqlState::IDLE_SESSION_TIMEOUT | SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT => {
-                Self::Lost(text(error).into())
+                Self::NotDone(Error::Backend(text(error).into()))
             }
+            // It may have committed the statement just before.
             code if code.code() == TRANSACTION_TIMEOUT => Self::Lost(text(error).into()),
             // Connection exceptions, and errors of the server itself.
             code if ["08", "40", "58", "XX"].iter().any(|class| code.code().starts_with(class)) => {
@@ -141,16 +147,34 @@ impl Failure {
             return Self::Refused(Error::AccessDenied(message.into()));
         }
         if message.contains("database does not allow writes") {
-            return Self::NotDone(Error::Backend(STANDBY.into()));
+            return Self::NotDone(Error::Backend(ReadOnly.into()));
         }
         if message.starts_with("error performing TLS handshake") {
             return Self::Refused(Error::Backend(message.into()));
         }
-        Self::NotDone(Error::Backend(format!("PostgreSQL cannot be reached: {message}").into()))
+        Self::unreachable(&message)
+    }
+
+    pub(super) fn unreachable(cause: &str) -> Self {
+        Self::NotDone(Error::Backend(format!("PostgreSQL cannot be reached: {cause}").into()))
+    }
+
+    pub(super) fn no_answer() -> Self {
+        Self::NotDone(Error::Backend("PostgreSQL does not answer".into()))
+    }
+
+    /// The failure to report, of those of several hosts: the first of those whose remedy is the clearest.
+    pub(super) fn of_hosts(failures: Vec<Self>) -> Self {
+        let rank = |failure: &Self| match failure {
+            Self::Refused(Error::AccessDenied(_)) => 0,
+            Self::Crowded(_) => 1,
+            Self::Refused(_) => 2,
+            Self::NotDone(Error::Backend(source)) if source.is::<ReadOnly>() => 3,
+            _ => 4,
+        };
+        failures.into_iter().min_by_key(rank).unwrap_or_else(|| Self::unreachable("the host has no address"))
     }
 }
-
-const STANDBY: &str = "PostgreSQL is read-only: use the primary server, or name all servers in the URL (host1,host2)";
 
 pub(super) const NOT_MIGRATED: &str = "the tables of Strongroom are missing: run `strongroom migrate` as the owner of \
                                        the database";
@@ -165,4 +189,29 @@ pub(super) fn text(error: &tokio_postgres::Error) -> String {
     let mut texts: Vec<String> = causes.map(ToString::to_string).collect();
     texts.dedup();
     texts.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_failure_with_the_clearest_remedy_is_reported() {
+        let ranked: [fn() -> Failure; 5] = [
+            || Failure::Refused(Error::AccessDenied("wrong password".into())),
+            || Failure::Crowded(Error::Backend("too many connections".into())),
+            || Failure::Refused(Error::InvalidArgument("no such database".into())),
+            || Failure::NotDone(Error::Backend(ReadOnly.into())),
+            || Failure::unreachable("connection refused"),
+        ];
+        let text = |failure: Failure| failure.of_read().to_string();
+        for (n, best) in ranked.iter().enumerate() {
+            for other in &ranked[n..] {
+                assert_eq!(text(Failure::of_hosts(vec![best(), other()])), text(best()));
+                assert_eq!(text(Failure::of_hosts(vec![other(), best()])), text(best()));
+            }
+        }
+        let equal = vec![Failure::no_answer(), Failure::unreachable("connection refused")];
+        assert_eq!(text(Failure::of_hosts(equal)), text(Failure::no_answer())); // the first one's
+    }
 }

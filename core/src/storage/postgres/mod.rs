@@ -104,13 +104,13 @@ impl PostgresStorage {
     }
 
     fn connect(config: &PostgresConfig) -> Result<Self, Error> {
-        let (connection, tls) = config.prepare()?;
+        let (hosts, tls) = config.prepare()?;
         let runtime = Runtime::start("strongroom-pg").map_err(|error| Error::Backend(error.into()))?;
         Ok(Self {
             schema: config.schema.clone(),
             timeout: config.timeout,
             name: config.to_string(),
-            pool: Some(Arc::new(Pool::new(connection, tls, config.durability, config.timeout / ATTEMPTS))),
+            pool: Some(Arc::new(Pool::new(hosts, tls, config.durability, config.timeout / ATTEMPTS))),
             queue: CommitQueue::new(write::abandoned),
             closed: AtomicBool::new(false),
             runtime,

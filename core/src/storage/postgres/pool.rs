@@ -1,11 +1,14 @@
 //! The connections. Each serves many callers at once, because PostgreSQL reads the next statement while it works.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::net::lookup_host;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
+use tokio_postgres::config::{Host, LoadBalanceHosts, SslMode};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -26,7 +29,8 @@ const LONG_WEIGHT: usize = 1 << 20;
 const MARK: &str = "strongroom.session";
 
 pub(super) struct Pool {
-    config: Config,
+    /// One configuration for each host.
+    hosts: Vec<Config>,
     tls: Option<MakeRustlsConnect>,
     durability: Durability,
     /// The time limit of a new connection.
@@ -66,13 +70,13 @@ impl Drop for Running<'_> {
 
 impl Pool {
     pub(super) fn new(
-        config: Config,
+        hosts: Vec<Config>,
         tls: Option<MakeRustlsConnect>,
         durability: Durability,
         connect_time: Duration,
     ) -> Self {
         let (refuses_marks, crowded, slots, long) = Default::default();
-        Self { config, tls, durability, connect_time, refuses_marks, crowded, slots, long }
+        Self { hosts, tls, durability, connect_time, refuses_marks, crowded, slots, long }
     }
 
     /// Runs one statement, which is a transaction of its own. A statement without an answer in time ends its
@@ -86,7 +90,7 @@ impl Pool {
     /// for it, and only one such statement runs at a time.
     pub(super) async fn run_long(&self, statement: &Statement, end: Instant) -> Result<Vec<Row>, Failure> {
         let _turn = timeout_at(end, self.long.lock()).await.map_err(|_| Failure::NotDone(Error::Busy))?;
-        let connection = match self.within_connect_time(end, self.connect()).await {
+        let connection = match self.connect(self.connect_end(end)).await {
             Err(Failure::Crowded(_)) => return self.run_shared(statement, end, LONG_WEIGHT).await,
             connection => connection?,
         };
@@ -169,37 +173,64 @@ impl Pool {
         self.crowded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn connection_until(&self, slot: &Slot, end: Instant) -> Result<Arc<Connection>, Failure> {
-        self.within_connect_time(end, self.connection(slot)).await
+    fn connect_end(&self, end: Instant) -> Instant {
+        end.min(Instant::now() + self.connect_time)
     }
 
     /// Waits for a connection, but not for longer than a new one may take.
-    async fn within_connect_time<C>(
-        &self,
-        end: Instant,
-        connection: impl Future<Output = Result<C, Failure>>,
-    ) -> Result<C, Failure> {
-        let connection = timeout_at(end.min(Instant::now() + self.connect_time), connection).await;
-        connection.unwrap_or_else(|_| Err(Failure::NotDone(Error::Backend("PostgreSQL does not answer".into()))))
-    }
-
-    async fn connection(&self, slot: &Slot) -> Result<Arc<Connection>, Failure> {
-        let mut place = slot.connection.lock().await;
+    async fn connection_until(&self, slot: &Slot, end: Instant) -> Result<Arc<Connection>, Failure> {
+        let end = self.connect_end(end);
+        let mut place = timeout_at(end, slot.connection.lock()).await.map_err(|_| Failure::no_answer())?;
         if let Some(connection) = place.as_ref().filter(|connection| !connection.client.is_closed()) {
             return Ok(Arc::clone(connection));
         }
         *place = None;
-        let connection = Arc::new(self.connect().await?);
+        let connection = Arc::new(self.connect(end).await?);
         *place = Some(Arc::clone(&connection));
         Ok(connection)
     }
 
-    async fn connect(&self) -> Result<Connection, Failure> {
+    /// Connects to the first host that accepts. The hosts share the time, so that a silent one leaves some to the
+    /// others; the client's own loop over the hosts would not, and would report only the last one's failure.
+    async fn connect(&self, end: Instant) -> Result<Connection, Failure> {
+        let (hosts, mut failures) = (self.ordered(&self.hosts)?, Vec::new());
+        for (n, host) in hosts.iter().enumerate() {
+            let host_end = share(end, hosts.len() - n, Duration::MAX);
+            let longest = host.get_connect_timeout().copied().unwrap_or(Duration::MAX);
+            let found = timeout_at(share(host_end, 1, longest), addresses(host)).await;
+            let addresses = match found.unwrap_or_else(|_| Err(Failure::no_answer())) {
+                Ok(addresses) => self.ordered(addresses)?,
+                Err(failure) => {
+                    failures.push(failure);
+                    continue;
+                }
+            };
+            for (n, address) in addresses.iter().enumerate() {
+                let address_end = share(host_end, addresses.len() - n, longest);
+                let connection = timeout_at(address_end, self.connect_to(address)).await;
+                match connection.unwrap_or_else(|_| Err(Failure::no_answer())) {
+                    Ok(connection) => return Ok(connection),
+                    Err(failure) => failures.push(failure),
+                }
+            }
+        }
+        Err(Failure::of_hosts(failures))
+    }
+
+    /// The hosts or addresses in the order in which they are tried: at random with `load_balance_hosts=random`.
+    fn ordered<T>(&self, items: impl IntoIterator<Item = T>) -> Result<Vec<T>, Failure> {
+        let is_random = self.hosts.iter().any(|host| host.get_load_balance_hosts() == LoadBalanceHosts::Random);
+        let place = || if is_random { random_number() } else { Ok(0) };
+        let placed = items.into_iter().map(|item| Ok((place()?, item))).collect::<Result<Vec<_>, Failure>>();
+        let mut placed = placed?;
+        placed.sort_by_key(|(place, _)| *place);
+        Ok(placed.into_iter().map(|(_, item)| item).collect())
+    }
+
+    async fn connect_to(&self, address: &Config) -> Result<Connection, Failure> {
         if !self.refuses_marks.load(Ordering::Relaxed) {
-            let mut mark = [0; 8];
-            random::fill(&mut mark).map_err(|error| Failure::Refused(Error::Backend(error.into())))?;
-            let mark = u64::from_le_bytes(mark).to_string();
-            let mut config = self.config.clone();
+            let mark = random_number()?.to_string();
+            let mut config = address.clone();
             let options = config.get_options().unwrap_or_default();
             config.options(format!("{options} -c {MARK}={mark}"));
             match self.connect_as(&config).await {
@@ -215,13 +246,13 @@ impl Pool {
                 }
             }
         }
-        let connection = self.connect_as(&self.config).await.map_err(|error| Failure::of_connect(&error))?;
+        let connection = self.connect_as(address).await.map_err(|error| Failure::of_connect(&error))?;
         check_settings(&connection.client, self.durability).await?;
         Ok(connection)
     }
 
     async fn connect_as(&self, config: &Config) -> Result<Connection, tokio_postgres::Error> {
-        match &self.tls {
+        match self.tls.as_ref().filter(|_| config.get_ssl_mode() == SslMode::Require) {
             Some(tls) => {
                 let (client, connection) = config.connect(tls.clone()).await?;
                 let task = tokio::spawn(async move { drop(connection.await) }).abort_handle();
@@ -251,6 +282,31 @@ impl Slot {
             *place = None;
         }
     }
+}
+
+/// The end of one of `count` attempts that share the time until `end`. None takes longer than `longest`.
+fn share(end: Instant, count: usize, longest: Duration) -> Instant {
+    let now = Instant::now();
+    let time = end.saturating_duration_since(now) / u32::try_from(count.max(1)).unwrap_or(u32::MAX);
+    now + time.min(longest)
+}
+
+/// The configurations for the addresses of a host.
+async fn addresses(host: &Config) -> Result<Vec<Config>, Failure> {
+    let ([Host::Tcp(name)], []) = (host.get_hosts(), host.get_hostaddrs()) else { return Ok(vec![host.clone()]) };
+    let found = lookup_host((name.as_str(), 0)).await.map_err(|error| Failure::unreachable(&error.to_string()))?;
+    let with_address = |address: SocketAddr| {
+        let mut config = host.clone();
+        config.hostaddr(address.ip());
+        config
+    };
+    Ok(found.map(with_address).collect())
+}
+
+fn random_number() -> Result<u64, Failure> {
+    let mut bytes = [0; 8];
+    random::fill(&mut bytes).map_err(|error| Failure::Refused(Error::Backend(error.into())))?;
+    Ok(u64::from_le_bytes(bytes))
 }
 
 /// Refuses a server whose settings break the contract. A setting of the session would not help: behind a pooler, the
