@@ -1,8 +1,11 @@
 //! HTTP/2: many requests on one connection, which do not block each other.
 
+use std::future::poll_fn;
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::wait::DEADLINE;
 use crate::support::{Running, config, encryption, encryption_over, storage};
 use bytes::Bytes;
 use h2::Reason;
@@ -10,6 +13,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use strongroom::RecordKey;
 use strongroom::storage::{MemoryStorage, Storage};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -47,6 +51,60 @@ fn an_unread_body_blocks_no_other_stream() {
         assert_eq!(refused.status(), 409);
         assert!(body(unread).await == data);
     });
+}
+
+/// h2 closes a connection with too many unread small DATA frames. One body that waits, in frames of 52 bytes, fills its
+/// window first.
+#[test]
+fn a_body_in_small_frames_may_wait() {
+    let mut config = config();
+    (config.limits.long_bodies, config.limits.wait_seconds, config.limits.body_seconds) = (1, 180, 180);
+    let server = encryption(&config);
+    let bytes = ("content-type", "application/octet-stream");
+    let mut other = server.connect();
+    other.head("POST /v1/store", &[bytes, ("strongroom-id", "Yg")], Some(100_000));
+    // The service reads the second part after it has taken the only permit.
+    for (part, received) in [(66_000, 66_000), (4000, 70_000)] {
+        other.stream.write_all(&vec![1; part]).unwrap();
+        server.wait_for_metric("strongroom_received_bytes_total", |total| total == received);
+    }
+
+    let key = RecordKey::generate().unwrap().to_text();
+    let data: Vec<u8> = (0..1_500_000_u32).map(|n| n.to_le_bytes()[1]).collect();
+    let headers = [bytes, ("strongroom-id", "YQ"), ("strongroom-key", &*key)];
+    let request = headers
+        .iter()
+        .fold(Request::post("http://localhost/v1/store"), |request, (name, value)| request.header(*name, *value));
+    let send = async {
+        let stream = TcpStream::connect(server.address).await.unwrap();
+        let (sender, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        let (answer, mut body) = sender.ready().await.unwrap().send_request(request.body(()).unwrap(), false).unwrap();
+        let mut was_full = false;
+        for frame in data.chunks(52) {
+            body.reserve_capacity(frame.len());
+            while body.capacity() < frame.len() {
+                match timeout(Duration::from_millis(500), poll_fn(|context| body.poll_capacity(context))).await {
+                    Ok(more) => {
+                        more.unwrap().unwrap();
+                    }
+                    Err(_) if was_full => {}
+                    Err(_) => {
+                        was_full = true;
+                        other.stream.write_all(&[1; 30_000]).unwrap(); // releases the permit
+                    }
+                }
+            }
+            body.send_data(Bytes::copy_from_slice(frame), false).unwrap();
+        }
+        body.send_data(Bytes::new(), true).unwrap();
+        assert!(was_full);
+        assert_eq!(answer.await.unwrap().status(), 201);
+    };
+    tokio::runtime::Runtime::new().unwrap().block_on(async { timeout(DEADLINE, send).await.unwrap() });
+    other.answer(false).is(201);
+    let stored = server.send("POST /v1/retrieve", &headers, b"");
+    assert!(stored.status == 200 && stored.body == data);
 }
 
 /// Requests that are repeatedly begun and cancelled.

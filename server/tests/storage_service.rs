@@ -1,5 +1,6 @@
 //! The storage service, for each row of the protocol's tables.
 
+use std::io::Write as _;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::sync::Arc;
 use crate::support::{Answer, Running, storage};
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::{Value, json};
+use strongroom::protocol::limits::BATCH_BYTES;
 use strongroom::storage::{
     DamageKind, Locator, MemoryStorage, PutMode, RemoteStorage, SqliteStorage, Storage, StorageMetrics,
 };
@@ -237,15 +239,29 @@ fn many_are_created_together_or_not_at_all() {
     for cut in [1, 31, 32, 39, 40, whole.len() - 1] {
         create(&whole[..cut]).is_problem(400, 19, "InvalidArgument");
     }
-    let mut lying = whole;
-    lying[32..40].fill(0xff);
-    create(&lying).is_problem(400, 19, "InvalidArgument");
 
     let many = service.send("POST /v1/get-many", &[BYTES], &[[2; 32], [9; 32], [1; 32]].concat());
     many.is(200);
     let len = |len: usize| (len as u64).to_le_bytes();
     assert!(many.body == [&len(70_000)[..], &b, &[0xff; 8], &len(100), &a].concat());
     service.send("POST /v1/get-many", &[BYTES], &[0; 31]).is_problem(400, 19, "InvalidArgument");
+}
+
+/// Whether the body's length is announced makes no difference.
+#[test]
+fn a_record_longer_than_a_batch_is_too_large() {
+    let service = service();
+    let mut announced = service.connect();
+    announced.head("POST /v1/create-many", &[BYTES], Some(BATCH_BYTES + 41));
+    announced.answer(false).is_problem(413, 8, "TooLarge");
+    for len in [BATCH_BYTES + 1, u64::MAX] {
+        let head = [&[7; 32][..], &len.to_le_bytes()].concat();
+        service.send("POST /v1/create-many", &[BYTES], &head).is_problem(413, 8, "TooLarge");
+        let mut chunked = service.connect();
+        chunked.head("POST /v1/create-many", &[BYTES, ("transfer-encoding", "chunked")], None);
+        chunked.stream.write_all(&[b"28\r\n", &head[..], b"\r\n"].concat()).unwrap();
+        chunked.answer(false).is_problem(413, 8, "TooLarge");
+    }
 }
 
 #[test]

@@ -180,15 +180,19 @@ impl Discovery {
         let services = state.services(self.source.given());
         let places = Some(self.places_of(&services));
         let has_work = || self.is_cluster() || services.iter().any(|listed| listed.address.shared_name().is_some());
-        let work = match is_due {
-            true if self.is_cluster() && state.answers == 0 => Work::First,
-            true if !state.is_running && has_work() => Work::InTheBackground,
-            _ => Work::Nothing,
+        let (work, due) = match is_due {
+            false => (Work::Nothing, state.due),
+            true if self.is_cluster() && state.answers == 0 => (Work::First, state.due),
+            // A service may have failed since the answer to the question that is running.
+            true if state.is_running => (Work::Nothing, now + SOON),
+            true if has_work() => (Work::InTheBackground, now + LOOKUP_INTERVAL),
+            true => {
+                state.answered = now;
+                (Work::Nothing, now + LOOKUP_INTERVAL)
+            }
         };
         state.is_running |= work != Work::Nothing;
-        if work != Work::First {
-            state.due = if is_due { now + LOOKUP_INTERVAL } else { state.due };
-        }
+        state.due = due;
         Step { places, work }
     }
 
@@ -338,6 +342,35 @@ mod tests {
             (urls(&later.places.unwrap()), later.work),
             (vec!["https://first.test:443".into()], Work::InTheBackground)
         );
+    }
+
+    #[test]
+    fn a_failure_during_a_question_asks_again_after_it() {
+        let discovery = discovery(Source::Cluster(vec![address("https://first.test")]), None);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(discovery.finish(None, None));
+        let now = Instant::now();
+        assert_eq!(discovery.step(now + LOOKUP_INTERVAL).work, Work::InTheBackground);
+        discovery.hasten();
+        let later = now + LOOKUP_INTERVAL + SECOND;
+        assert_eq!(discovery.step(later).work, Work::Nothing, "one question at a time");
+        assert!(discovery.step(later).places.is_none(), "the calls in between have no work");
+        discovery.lock().is_running = false;
+        assert_eq!(discovery.step(later + SOON).work, Work::InTheBackground);
+    }
+
+    #[test]
+    fn failures_at_addresses_without_a_name_are_no_work_for_each_call() {
+        let list = ServiceList::default();
+        let trusted = TrustedNames::new(["192.0.2.1".to_owned()]);
+        let discovery = Discovery::new(Source::List(list.clone()), trusted, None, Role::Storage, Arc::default());
+        list.set([ServiceAddress { url: "https://192.0.2.1".into(), zone: None }]);
+        let now = Instant::now() + LOOKUP_INTERVAL * 2;
+        let step = discovery.step(now);
+        assert_eq!((step.places.unwrap().len(), step.work), (1, Work::Nothing));
+        discovery.hasten();
+        assert!(discovery.step(now).places.is_none());
+        assert!(discovery.step(now + SOON).places.is_some());
     }
 
     #[test]

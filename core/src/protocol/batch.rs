@@ -25,7 +25,7 @@ const MIN_RECORDS: u64 = 1024;
 pub enum InvalidBatch {
     /// It is truncated, or a length is wrong.
     Malformed,
-    /// It has more records than the limit allows, or does not fit in memory.
+    /// It has more records or longer ones than the limit allows, or does not fit in memory.
     TooLarge,
 }
 
@@ -70,7 +70,7 @@ impl CreateManyDecoder {
     ///
     /// # Errors
     ///
-    /// [`InvalidBatch::Malformed`] if a record is longer than the limit, [`InvalidBatch::TooLarge`].
+    /// [`InvalidBatch::TooLarge`].
     pub fn push(&mut self, mut bytes: &[u8]) -> Result<(), InvalidBatch> {
         while !bytes.is_empty() {
             let taken = match self.records.last_mut() {
@@ -98,13 +98,11 @@ impl CreateManyDecoder {
         self.head.extend_from_slice(more);
         let Some((locator, len)) = self.head.split_first_chunk() else { return Ok(more.len()) };
         let Some(len) = len.first_chunk().map(|len| u64::from_le_bytes(*len)) else { return Ok(more.len()) };
-        if len > self.max_bytes {
-            return Err(InvalidBatch::Malformed);
-        }
-        if self.records.len() as u64 >= self.max_records {
+        // The same error as for a body whose length is announced.
+        if len > self.max_bytes || self.records.len() as u64 >= self.max_records {
             return Err(InvalidBatch::TooLarge);
         }
-        self.missing = usize::try_from(len).map_err(|_| InvalidBatch::Malformed)?;
+        self.missing = usize::try_from(len).map_err(|_| InvalidBatch::TooLarge)?;
         self.records.push((Locator::from_bytes(*locator), Vec::new()));
         self.head.clear();
         Ok(more.len())
@@ -202,7 +200,7 @@ mod tests {
         }
         let mut long = CreateManyDecoder::new(1000);
         let head = [[0; 32].as_slice(), &1001_u64.to_le_bytes()].concat();
-        assert_eq!(long.push(&head), Err(InvalidBatch::Malformed));
+        assert_eq!(long.push(&head), Err(InvalidBatch::TooLarge));
         let mut many = CreateManyDecoder::new(0);
         (0..1024).for_each(|_| many.push(&[0; 40]).unwrap());
         assert_eq!(many.push(&[0; 40]), Err(InvalidBatch::TooLarge));
