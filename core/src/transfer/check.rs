@@ -49,9 +49,9 @@ pub(super) fn is_damaged(storage: &dyn Storage, locator: &Locator) -> Result<boo
     }
 }
 
-/// The damaged records of a storage. Fails with [`Error::Corrupt`] if one of them has no readable locator, and
-/// `complete` is required.
-pub(super) fn damaged_records(storage: &dyn Storage, complete: bool) -> Result<BTreeSet<Locator>, Error> {
+/// The damaged records of a storage. Fails with [`Error::Corrupt`] if there may be others, because some have no
+/// readable locator.
+pub(super) fn damaged_records(storage: &dyn Storage) -> Result<BTreeSet<Locator>, Error> {
     let (mut damaged, mut position) = (BTreeSet::new(), None);
     loop {
         check_interrupt()?;
@@ -62,8 +62,7 @@ pub(super) fn damaged_records(storage: &dyn Storage, complete: bool) -> Result<B
         for damage in step.damage.iter().filter(|damage| is_of_record(damage)) {
             match damage.locator {
                 Some(locator) => drop(damaged.insert(locator)),
-                None if complete => return Err(Error::Corrupt),
-                None => {}
+                None => return Err(Error::Corrupt),
             }
         }
         match step.next {
@@ -78,18 +77,24 @@ fn is_of_record(damage: &Damage) -> bool {
     !matches!(damage.kind, DamageKind::Orphan | DamageKind::Unsupported)
 }
 
+/// The damaged records; `None` if a search does not find all.
+type All = Option<Arc<BTreeSet<Locator>>>;
+
 /// The checks of the source's records: the first ones each by itself, and later all at once, which is faster for many.
 #[derive(Default)]
 pub(super) struct SourceCheck {
     checked: AtomicUsize,
-    all: Mutex<Option<Arc<BTreeSet<Locator>>>>,
+    all: Mutex<Option<All>>,
 }
 
 impl SourceCheck {
     /// The damaged ones of `locators`.
     pub(super) fn damaged(&self, from: &dyn Storage, locators: &[Locator]) -> Result<Vec<Locator>, Error> {
         let mut damaged = locators.to_vec();
-        if self.checked.fetch_add(locators.len(), Ordering::Relaxed) < SINGLE_CHECKS {
+        let are_few = self.checked.fetch_add(locators.len(), Ordering::Relaxed) < SINGLE_CHECKS;
+        if let Some(all) = if are_few { None } else { self.all(from)? } {
+            damaged.retain(|locator| all.contains(locator));
+        } else {
             let mut outcome = Ok(());
             damaged.retain(|locator| {
                 let is_damaged =
@@ -104,20 +109,20 @@ impl SourceCheck {
                 }
             });
             outcome?;
-        } else {
-            let all = self.all(from)?;
-            damaged.retain(|locator| all.contains(locator));
         }
         Ok(damaged)
     }
 
-    fn all(&self, from: &dyn Storage) -> Result<Arc<BTreeSet<Locator>>, Error> {
+    fn all(&self, from: &dyn Storage) -> Result<All, Error> {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(all) = &*all {
-            return Ok(Arc::clone(all));
+            return Ok(all.clone());
         }
-        let found = Arc::new(damaged_records(from, false)?);
-        *all = Some(Arc::clone(&found));
+        let found = match damaged_records(from) {
+            Err(Error::Corrupt) => None,
+            found => Some(Arc::new(found?)),
+        };
+        *all = Some(found.clone());
         Ok(found)
     }
 }
@@ -127,5 +132,40 @@ pub(super) fn is_known_damaged(from: &dyn Storage, locator: &Locator) -> Result<
     match is_damaged(from, locator) {
         Err(storage::Error::Corrupt) => Ok(false),
         known => Ok(known?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::locator::LOCATOR_LEN;
+    use crate::storage::{Durability, SqliteStorage};
+
+    #[test]
+    fn a_search_that_may_miss_records_is_no_check_of_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("records.db");
+        let locator = |number| Locator::from_bytes([number; LOCATOR_LEN]);
+        let record = |number| [&[1, 1, 0, 0], &[0x80 | number; 1000][..]].concat();
+        let records: Vec<_> = (0..60).map(|number| (locator(number), record(number))).collect();
+        let records: Vec<_> = records.iter().map(|(locator, record)| (*locator, &**record)).collect();
+        let storage = SqliteStorage::open(&path, Durability::Relaxed).unwrap();
+        storage.create_many(&records).unwrap();
+        storage.close().unwrap();
+        let damaged_after = |at: &[u8], change: fn(&mut [u8], usize)| {
+            let mut file = std::fs::read(&path).unwrap();
+            let place = file.windows(at.len()).position(|window| window == at).unwrap();
+            change(&mut file, place);
+            std::fs::write(&path, file).unwrap();
+            let storage = SqliteStorage::open(&path, Durability::Relaxed).unwrap();
+            let check = SourceCheck { checked: AtomicUsize::new(SINGLE_CHECKS), ..SourceCheck::default() };
+            let damaged = check.damaged(&storage, &[locator(1), locator(58), locator(59)]).unwrap();
+            let is_search = check.all(&storage).unwrap().is_some();
+            storage.close().unwrap();
+            (damaged, is_search)
+        };
+        assert_eq!(damaged_after(&[0x80 | 58; 500], |file, at| file[at] ^= 1), (vec![locator(58)], true));
+        let unreadable_page = |file: &mut [u8], at| file[at / 8192 * 8192] = 0;
+        assert_eq!(damaged_after(&[30; LOCATOR_LEN], unreadable_page), (vec![locator(58)], false));
     }
 }

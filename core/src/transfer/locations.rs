@@ -68,5 +68,10 @@ pub fn copy(
     let closed = destination.close().and(source.close());
     let copied = copied?;
     closed?;
+    // An earlier copy that named the database may have failed, or been killed, before this.
+    #[cfg(all(feature = "sqlite", unix))]
+    if let Location::Database(to) = to {
+        new_database::sync_name(to)?;
+    }
     Ok(copied)
 }

@@ -121,7 +121,8 @@ impl Copied {
 /// a long one by head, length and the destination's checksums. Damaged and too large records are skipped, and named in
 /// the result.
 ///
-/// `progress` is called on this thread about ten times a second. [`interrupt`](mod@crate::interrupt) ends a copy early.
+/// `progress` is called on this thread about ten times a second; it must not return in a forked child.
+/// [`interrupt`](mod@crate::interrupt) ends a copy early.
 ///
 /// ```
 /// # use std::sync::Arc;

@@ -41,7 +41,7 @@ pub(super) fn copy(
         let new: Arc<dyn Storage> = Arc::new(SqliteStorage::open_unfinished(&unfinished.path, Durability::Full)?);
         remove_claims(&*new)?;
         // The comparison then finds them missing, and copies those that the source can still read.
-        for damaged in damaged_records(&*new, true)? {
+        for damaged in damaged_records(&*new)? {
             check_interrupt()?;
             new.delete(&damaged, None)?;
         }
@@ -121,7 +121,7 @@ impl Unfinished {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(false),
             renamed => renamed.map_err(of_file)?,
         }
-        sync_folder_of(to).map_err(of_file)?;
+        sync_name(to)?;
         Ok(true)
     }
 
@@ -160,6 +160,11 @@ fn rename_new(from: &Path, to: &Path) -> std::io::Result<()> {
         return Err(std::io::ErrorKind::AlreadyExists.into());
     }
     fs::rename(from, to)
+}
+
+/// Makes the name of the database durable.
+pub(super) fn sync_name(path: &Path) -> Result<(), Error> {
+    sync_folder_of(path).map_err(of_file)
 }
 
 fn of_file(error: std::io::Error) -> Error {

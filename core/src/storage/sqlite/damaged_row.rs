@@ -1,6 +1,6 @@
 //! Replacing a damaged row by the record of a copy.
 
-use rusqlite::types::Value;
+use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::error::Outcome;
@@ -49,6 +49,14 @@ impl DamagedRow {
     }
 }
 
+/// A column of a row. A text is damage, whose bytes need not be UTF-8: one flipped bit makes bytes a text.
+pub(super) fn value(row: &Row<'_>, column: usize) -> rusqlite::Result<Value> {
+    match row.get_ref(column)? {
+        ValueRef::Text(bytes) => Ok(Value::Blob(bytes.to_vec())),
+        _ => row.get(column),
+    }
+}
+
 /// The locator in a column.
 pub(super) fn locator(value: &Value) -> Option<Locator> {
     match value {
@@ -67,6 +75,6 @@ fn is_intact(connection: &Connection, id: i64) -> Outcome<bool> {
 /// The columns that identify a version of a row, damaged or not.
 fn read_columns(connection: &Connection, id: i64) -> Outcome<Option<Vec<Value>>> {
     let sql = "SELECT prefix, locator, object, checksum, len, expires_at, head FROM record NOT INDEXED WHERE id = ?1";
-    let read = |row: &Row<'_>| (0..7).map(|column| row.get(column)).collect();
+    let read = |row: &Row<'_>| (0..7).map(|column| value(row, column)).collect();
     Ok(connection.prepare_cached(sql)?.query_row([id], read).optional()?)
 }

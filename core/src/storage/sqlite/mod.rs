@@ -18,6 +18,7 @@ mod open;
 mod path;
 mod read_lock;
 mod read_only;
+mod readable_rows;
 mod readers;
 mod rebuild;
 mod reclaimer;

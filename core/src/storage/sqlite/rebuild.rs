@@ -12,12 +12,12 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 use super::connection_settings::{self, Commit};
-use super::damaged_row::locator;
-use super::error::{Fault, Outcome};
+use super::damaged_row::{locator, value};
+use super::error::Outcome;
 use super::path;
-use super::rows::{self, check_interrupt};
+use super::readable_rows::{RECORDS, SEGMENTS, Table, each_readable_row, each_row_of_index, readable};
+use super::rows::{self, check_interrupt, prefix};
 use super::verify::row::{self, place_of_lost};
-use super::verify::structure::{each_row_of_index, tolerate};
 use super::writer::Writer;
 use super::{Durability, SqliteStorage, schema};
 use crate::storage::{Damage, DamageKind, Error, Locator, Repaired, Storage};
@@ -56,12 +56,15 @@ impl SqliteStorage {
         let folder = temporary_folder(&database.path)?;
         let new = new_database(&folder.path().join("records.db"), connection_settings::get(old, "page_size")?)?;
         let transaction = old.transaction()?;
-        let CopiedRows { lost, removed } = copy_rows(&transaction, &new, copy)?;
+        let CopiedRows { lost, removed, is_whole } = copy_rows(&transaction, &new, copy)?;
         let mut repaired = new.repair_rows(copy)?;
         drop(transaction);
         let removed = removed.into_iter();
         repaired.lost.extend(removed.map(|locator| Damage::new(Some(locator), "table record", DamageKind::Mismatch)));
         restore_lost_rows(&new, copy, lost, &mut repaired)?;
+        if !is_whole {
+            repaired.lost.push(Damage::new(None, "table record", DamageKind::Missing));
+        }
         let _leader = database.commit_queue.lead_alone().ok_or(Error::Busy)?;
         let is_done = new.database.snapshot(|new| {
             rows::settings(new)?; // the transaction begins, so that all steps copy the same state
@@ -84,7 +87,7 @@ fn temporary_folder(database: &Path) -> Outcome<tempfile::TempDir> {
 }
 
 /// An empty temporary store with pages of this size.
-fn new_database(path: &Path, page_size: i32) -> Outcome<Arc<SqliteStorage>> {
+pub(super) fn new_database(path: &Path, page_size: i32) -> Outcome<Arc<SqliteStorage>> {
     path::find_or_create(path)?;
     schema::create(&mut Connection::open(path)?, path, page_size)?;
     Ok(Arc::new(SqliteStorage::open_existing(path, Durability::Relaxed)?))
@@ -97,6 +100,8 @@ struct CopiedRows {
     lost: BTreeSet<i64>,
     /// The records of which one of two rows was removed.
     removed: BTreeSet<Locator>,
+    /// Whether no other records can be lost.
+    is_whole: bool,
 }
 
 /// Copies everything that is readable, damaged or not. Uploads that are running end with [`Error::Conflict`].
@@ -109,28 +114,39 @@ fn copy_rows(old: &Connection, new: &SqliteStorage, copy: &dyn Storage) -> Outco
         new.swap_settings(None, &settings)?;
     }
     let mut copied = CopiedRows::default();
-    for table in [RECORDS, SEGMENTS] {
-        let mut batch = Batch::new(old, new, table);
-        each_readable_row(old, table, |row| batch.push(row))?;
-        batch.flush()?;
-        copied.removed.append(&mut batch.removed);
+    let (mut batch, mut damaged) = (Batch::new(old, new, RECORDS), Vec::new());
+    copied.is_whole = each_readable_row(old, RECORDS, |row| batch.push(row), |id| damaged.push(id))?;
+    batch.finish(&mut copied)?;
+    // The records of missing segments are found to be damaged.
+    let mut batch = Batch::new(old, new, SEGMENTS);
+    each_readable_row(old, SEGMENTS, |row| batch.push(row), |_| {})?;
+    batch.finish(&mut copied)?;
+    if copy_rows_of_index(old, new, &mut copied)? {
+        copied.is_whole = true; // it names all
+    } else {
+        for id in damaged {
+            match prefix_in_row(old, id)? {
+                Some(prefix) => drop(copied.lost.insert(prefix)),
+                None => copied.is_whole = false,
+            }
+        }
     }
-    copy_rows_of_index(old, new, &mut copied)?;
     Ok(copied)
 }
 
 /// Copies the records that the index has, and the scan of the table has passed over: a page in the place of another may
-/// lead past them.
-fn copy_rows_of_index(old: &Connection, new: &SqliteStorage, copied: &mut CopiedRows) -> Outcome<()> {
+/// lead past them. `false` if the index may have others.
+fn copy_rows_of_index(old: &Connection, new: &SqliteStorage, copied: &mut CopiedRows) -> Outcome<bool> {
     let mut find_head = old.prepare("SELECT head FROM record NOT INDEXED WHERE id = ?1")?;
     let mut find = old.prepare(&format!("SELECT {} FROM record NOT INDEXED WHERE id = ?1", RECORDS.names))?;
     let mut batch = Batch::new(old, new, RECORDS);
-    tolerate(each_row_of_index(old, |prefix, id| {
-        let head: Option<Value> = readable(find_head.query_row([id], |row| row.get(0)).optional())?.flatten();
+    let mut lost = BTreeSet::new();
+    let is_whole = each_row_of_index(old, |prefix, id| {
+        let head = readable(find_head.query_row([id], |row| value(row, 0)).optional())?.flatten();
         // The row there may be another one of the record.
         let is_there = match head {
-            Some(head) => has_version(new, prefix, &head)?,
-            None => has_prefix(new, prefix)?,
+            Some(head @ Value::Blob(_)) => has_version(new, prefix, &head)?,
+            _ => has_prefix(new, prefix)?,
         };
         if is_there {
             return Ok(());
@@ -138,86 +154,53 @@ fn copy_rows_of_index(old: &Connection, new: &SqliteStorage, copied: &mut Copied
         match readable(find.query([id])?.next())? {
             Some(Some(row)) => batch.push(row),
             _ => {
-                copied.lost.insert(prefix);
+                lost.insert(prefix);
                 Ok(())
             }
         }
-    }))?;
-    batch.flush()?;
-    copied.removed.append(&mut batch.removed);
-    Ok(())
+    })?;
+    batch.finish(copied)?;
+    copied.lost.append(&mut lost);
+    Ok(is_whole)
 }
 
 /// The columns of a row but for its id.
 fn values(old: &Connection, table: Table, row: &Row<'_>) -> Outcome<Vec<Value>> {
-    let mut values = (1..table.columns).map(|column| row.get(column)).collect::<Result<Vec<Value>, _>>()?;
-    if table.name == RECORDS.name && row::check(row).is_err() {
-        // The index may have the only intact part of the locator.
-        if let (Some(prefix), Some(value)) = (prefix_in_index(old, row.get(0)?)?, values.first_mut()) {
-            *value = Value::Integer(prefix);
+    let columns = 1..=table.integers + table.blobs;
+    let values = columns.map(|column| Ok(of_type(value(row, column)?, column <= table.integers)));
+    let mut values = values.collect::<Outcome<Vec<_>>>()?;
+    if table.name == RECORDS.name {
+        let of_locator = values.get(5).and_then(locator).map(|locator| Value::Integer(prefix(&locator)));
+        if let Some(stored) = values.first_mut().filter(|stored| Some(&**stored) != of_locator.as_ref()) {
+            // The index may have the only intact part of the locator.
+            match (prefix_in_index(old, row.get(0)?)?, of_locator) {
+                (Some(prefix), _) => *stored = Value::Integer(prefix),
+                (None, Some(prefix)) if *stored == Value::Null => *stored = prefix,
+                _ => {}
+            }
         }
     }
     Ok(values)
 }
 
-#[derive(Clone, Copy)]
-struct Table {
-    name: &'static str,
-    index: &'static str,
-    /// All columns, the id first.
-    names: &'static str,
-    columns: usize,
-}
-
-const RECORDS: Table = Table { name: "record", index: "record_prefix", names: row::COLUMNS, columns: 9 };
-const SEGMENTS: Table =
-    Table { name: "segment", index: "sqlite_autoindex_segment_1", names: "id, object, n, checksum, data", columns: 5 };
-
-/// Passes all readable rows of a table to `visit`, in the order of their ids. Behind a damaged page, the ids come from
-/// an index.
-fn each_readable_row(old: &Connection, table: Table, mut visit: impl FnMut(&Row<'_>) -> Outcome<()>) -> Outcome<()> {
-    let Table { name, index, names, .. } = table;
-    let mut scan = old.prepare(&format!("SELECT {names} FROM {name} NOT INDEXED WHERE id > ?1 ORDER BY id"))?;
-    let mut find = old.prepare(&format!("SELECT {names} FROM {name} NOT INDEXED WHERE id = ?1"))?;
-    let sql = format!("SELECT id FROM {name} INDEXED BY {index} WHERE id > ?1 ORDER BY id LIMIT {ROWS}");
-    let mut ids_of_index = old.prepare(&sql)?;
-    let mut last = i64::MIN;
-    loop {
-        let start = last;
-        let mut rows = scan.query([start])?;
-        loop {
-            check_interrupt()?;
-            match readable(rows.next())? {
-                Some(Some(row)) => {
-                    let id = row.get(0)?;
-                    if id > start {
-                        last = id; // a page in the place of another may lead back
-                    }
-                    visit(row)?;
-                }
-                Some(None) => return Ok(()),
-                None => break,
-            }
-        }
-        let ids = ids_of_index.query_map([last], |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>();
-        let Some(ids) = readable(ids)?.filter(|ids| !ids.is_empty()) else { return Ok(()) };
-        for id in ids {
-            check_interrupt()?;
-            last = id;
-            if let Some(Some(row)) = readable(find.query([id])?.next())? {
-                visit(row)?;
-            }
-        }
+/// A value of the column's type; NULL if there is none. One flipped bit can make an integer a float of the same bytes.
+fn of_type(value: Value, is_integer: bool) -> Value {
+    match (value, is_integer) {
+        (Value::Real(number), true) => Value::Integer(number.to_bits().cast_signed()),
+        (value @ Value::Integer(_), true) | (value @ Value::Blob(_), false) => value,
+        _ => Value::Null,
     }
 }
 
-/// `None` for what is not readable.
-fn readable<T>(outcome: rusqlite::Result<T>) -> Outcome<Option<T>> {
-    match outcome.map_err(Fault::from) {
-        Ok(value) => Ok(Some(value)),
-        Err(Fault(Error::Corrupt)) => Ok(None),
-        Err(error) => Err(error),
-    }
+/// The prefix of a record, of which only the beginning is readable.
+fn prefix_in_row(old: &Connection, id: i64) -> Outcome<Option<i64>> {
+    let mut statement = old.prepare_cached("SELECT locator, prefix FROM record NOT INDEXED WHERE id = ?1")?;
+    let read = |row: &Row<'_>| Ok((locator(&value(row, 0)?), value(row, 1)?));
+    let Some(Some((Some(locator), stored))) = readable(statement.query_row([id], read).optional())? else {
+        return Ok(None);
+    };
+    let prefix = prefix(&locator);
+    Ok((stored == Value::Integer(prefix)).then_some(prefix))
 }
 
 /// The prefix that the index has for a row.
@@ -231,7 +214,7 @@ fn prefix_in_index(old: &Connection, id: i64) -> Outcome<Option<i64>> {
 fn visible_head(old: &Connection, key: [Option<&Value>; 2]) -> Outcome<Option<Value>> {
     let sql = "SELECT head FROM record INDEXED BY record_prefix WHERE prefix = ?1 AND locator = ?2";
     let mut statement = old.prepare_cached(sql)?;
-    Ok(readable(statement.query_row(key, |row| row.get(0)).optional())?.flatten())
+    Ok(readable(statement.query_row(key, |row| value(row, 0)).optional())?.flatten())
 }
 
 /// Rows that one transaction inserts.
@@ -243,11 +226,13 @@ struct Batch<'n> {
     bytes: usize,
     /// The records of which one of two rows was removed.
     removed: BTreeSet<Locator>,
+    /// The prefixes of records whose rows do not fit into the table, if known.
+    misfits: BTreeSet<Option<i64>>,
 }
 
 impl<'n> Batch<'n> {
     fn new(old: &'n Connection, new: &'n SqliteStorage, table: Table) -> Self {
-        Self { old, new, table, rows: Vec::new(), bytes: 0, removed: BTreeSet::new() }
+        Self { old, new, table, rows: Vec::new(), bytes: 0, removed: BTreeSet::new(), misfits: BTreeSet::new() }
     }
 
     fn push(&mut self, row: &Row<'_>) -> Outcome<()> {
@@ -258,13 +243,26 @@ impl<'n> Batch<'n> {
         if self.rows.len() >= ROWS || self.bytes >= BATCH_BYTES { self.flush() } else { Ok(()) }
     }
 
-    /// Inserts the rows. Those that do not fit into the table are damaged beyond use. If a record has two rows, the
-    /// one that users see stays, and an intact one if both have the same version: a page in the place of another shows
-    /// earlier rows again. Two versions of a record have different heads.
+    /// Inserts the last rows.
+    fn finish(mut self, copied: &mut CopiedRows) -> Outcome<()> {
+        self.flush()?;
+        copied.removed.append(&mut self.removed);
+        copied.is_whole &= !self.misfits.remove(&None);
+        copied.lost.extend(self.misfits.into_iter().flatten());
+        Ok(())
+    }
+
+    /// Inserts the rows. A record without a checksum or a body stays, as a damaged one; other rows that do not fit into
+    /// the table are damaged beyond use. If a record has two rows, the one that users see stays, and an intact one if
+    /// both have the same version: a page in the place of another shows earlier rows again. Two versions of a record
+    /// have different heads.
     fn flush(&mut self) -> Outcome<()> {
-        let Table { name, names, columns, .. } = self.table;
+        let Table { name, names, integers, blobs, .. } = self.table;
         let names = names.trim_start_matches("id, ");
-        let places = vec!["?"; columns - 1].join(", ");
+        let places = match name == RECORDS.name {
+            true => "?, ?, ?, ?, ifnull(?, 0), ?, ?, ifnull(?, x'')",
+            false => &vec!["?"; integers + blobs].join(", "),
+        };
         let sql = format!("INSERT OR IGNORE INTO {name} ({names}) VALUES ({places})");
         self.new.database.write_with(Commit::Many, |connection| {
             let mut insert = connection.prepare_cached(&sql)?;
@@ -289,9 +287,15 @@ impl<'n> Batch<'n> {
                 if stays {
                     continue;
                 }
-                let inserted = readable(insert.execute(params_from_iter(row)))?;
-                if let (Some(1), Some((id, ..))) = (inserted, other) {
-                    remove.execute([id])?;
+                match (insert.execute(params_from_iter(row))?, other) {
+                    (0, _) if name == RECORDS.name => {
+                        self.misfits.insert(match row.first() {
+                            Some(Value::Integer(prefix)) => Some(*prefix),
+                            _ => None,
+                        });
+                    }
+                    (1, Some((id, ..))) => drop(remove.execute([id])?),
+                    _ => {}
                 }
             }
             Ok(())
@@ -335,6 +339,7 @@ fn has_prefix(new: &SqliteStorage, prefix: i64) -> Outcome<bool> {
 mod tests {
     use std::fs;
 
+    use super::super::error::Fault;
     use super::super::rows::SEGMENT_LEN;
     use super::super::tests::{add_row, add_row_with, damage_page_with, locator, record, storage};
     use super::*;

@@ -45,6 +45,27 @@ pub(super) fn damage_page_with(path: &Path, bytes: &[u8]) {
     std::fs::write(path, file).unwrap();
 }
 
+/// The first bytes of the pages of the tree of a table or an index, the root first.
+pub(super) fn pages_of(path: &Path, name: &str) -> Vec<usize> {
+    let connection = Connection::open(path).unwrap();
+    let sql = "SELECT rootpage FROM sqlite_schema WHERE name = ?1";
+    let root: u32 = connection.query_row(sql, [name], |row| row.get(0)).unwrap();
+    let page_size: u32 = connection.pragma_query_value(None, "page_size", |row| row.get(0)).unwrap();
+    let file = std::fs::read(path).unwrap();
+    let number = |at: usize| u32::from_be_bytes(file[at..at + 4].try_into().unwrap());
+    let (mut pages, mut left) = (Vec::new(), vec![root]);
+    while let Some(page) = left.pop() {
+        let at = ((page - 1) * page_size) as usize;
+        pages.push(at);
+        if matches!(file[at], 2 | 5) {
+            let short = |at: usize| usize::from(u16::from_be_bytes([file[at], file[at + 1]]));
+            left.push(number(at + 8));
+            left.extend((0..short(at + 3)).rev().map(|n| number(at + short(at + 12 + 2 * n))));
+        }
+    }
+    pages
+}
+
 /// Adds another row, with this id, of the record in row `of`: another version with a wrong checksum.
 pub(super) fn add_row(path: &Path, of: i64, id: i64) {
     add_row_with(path, of, id, "zeroblob(68), body");

@@ -6,9 +6,10 @@ pub(super) mod structure;
 #[cfg(test)]
 mod tests;
 
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::error::{Fault, Outcome};
+use super::readable_rows::{RECORDS, readable};
 use super::rows::{self, check_interrupt};
 use super::scan;
 use crate::storage::{Damage, DamageKind, Error, Locator, Verified, VerifyPosition};
@@ -16,6 +17,8 @@ use row::Segments;
 
 /// The bytes after which a step stops, so that no transaction is long.
 pub(super) const STEP_BYTES: u64 = 8 << 20;
+/// The place of damage that hides rows.
+const TABLE: &str = "table record";
 /// The most damaged rows of one step. One more is the result of a row that cannot be read.
 const STEP_DAMAGE: usize = 100;
 
@@ -128,22 +131,26 @@ pub(super) fn check_rows(connection: &Connection, start: RowPosition, limit: usi
         }
         at.segment = None;
     }
-    let sql = format!("SELECT {} FROM record NOT INDEXED WHERE id > ?1 AND id <= ?2 ORDER BY id", row::COLUMNS);
+    let Some(first) = at.id.checked_add(1) else { return Ok(step) };
+    let sql = format!("SELECT {} FROM record NOT INDEXED WHERE id >= ?1 AND id <= ?2 ORDER BY id", row::COLUMNS);
     let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query((at.id, at.end))?;
+    let mut rows = statement.query((first, at.end))?;
     loop {
         if step.is_full(limit) {
             step.next = Some(at);
             return Ok(step);
         }
         check_interrupt()?;
-        match rows.next().map_err(Fault::from) {
-            Ok(None) => return Ok(step),
-            Ok(Some(row)) => {
+        match readable(rows.next())? {
+            Some(None) => return Ok(step),
+            Some(Some(row)) => {
                 let id = row.get(0)?;
                 if id <= start.id {
                     // A page in the place of another leads back: each step must go on, or the search would not end.
-                    return check_rows_of_index(connection, step, at, limit);
+                    return skip_damage(connection, step, at, limit);
+                }
+                if id <= at.id {
+                    step.add(None, None, TABLE, DamageKind::Malformed);
                 }
                 at.id = id;
                 check_row(connection, &mut step, at, row)?;
@@ -151,8 +158,7 @@ pub(super) fn check_rows(connection: &Connection, start: RowPosition, limit: usi
                     return Ok(step);
                 }
             }
-            Err(Fault(Error::Corrupt)) => return check_rows_of_index(connection, step, at, limit),
-            Err(error) => return Err(error),
+            None => return skip_damage(connection, step, at, limit),
         }
     }
 }
@@ -209,55 +215,26 @@ fn finish(connection: &Connection, step: &mut Step, at: RowPosition, segments: &
     Ok(())
 }
 
-/// Goes on behind a damaged page of the table: checks some rows one by one, by the ids in the index.
-fn check_rows_of_index(connection: &Connection, mut step: Step, mut at: RowPosition, limit: u64) -> Outcome<Step> {
-    step.add(None, None, "table record", DamageKind::Malformed);
-    let ids = match row_ids_of_index(connection, at, limit - step.records) {
-        Ok(ids) => ids,
-        Err(Fault(Error::Corrupt)) => {
-            step.add(None, None, "index record_prefix", DamageKind::Malformed);
-            return Ok(step);
-        }
-        Err(error) => return Err(error),
-    };
+/// Goes on behind damage of the table, up to the next readable row.
+fn skip_damage(connection: &Connection, mut step: Step, mut at: RowPosition, limit: u64) -> Outcome<Step> {
+    step.add(None, None, TABLE, DamageKind::Malformed);
     let sql = format!("SELECT {} FROM record NOT INDEXED WHERE id = ?1", row::COLUMNS);
     let mut statement = connection.prepare_cached(&sql)?;
-    let is_end = ids.is_empty();
-    for id in ids {
-        if step.bytes >= STEP_BYTES {
-            step.next = Some(at);
-            return Ok(step);
-        }
-        check_interrupt()?;
+    // The locator is at the beginning of the row.
+    let mut find_locator = connection.prepare_cached("SELECT locator FROM record NOT INDEXED WHERE id = ?1")?;
+    let mut is_readable = false;
+    while !is_readable && !step.is_full(limit) {
+        let Some(id) = RECORDS.ids.next(connection, at.id, at.end)?.at else { return Ok(step) };
         at.id = id;
-        let mut rows = statement.query([id])?;
-        match rows.next().map_err(Fault::from) {
-            Ok(Some(row)) => check_row(connection, &mut step, at, row)?,
-            Ok(None) => {} // a check of the structure reports it
-            Err(Fault(Error::Corrupt)) => {
-                // The locator is at the beginning of the row.
-                let sql = "SELECT locator FROM record NOT INDEXED WHERE id = ?1";
-                if let Ok(locator) = connection.query_row(sql, [id], |row| Ok(scan::locator(row, 0).ok())) {
-                    step.finish_row(id);
-                    step.add(Some(id), locator, row::PLACE, DamageKind::Malformed);
-                }
-            }
-            Err(error) => return Err(error),
-        }
-        if step.next.is_some() {
-            return Ok(step);
+        if let Some(row) = readable(statement.query([id])?.next())?.flatten() {
+            is_readable = true;
+            check_row(connection, &mut step, at, row)?;
+        } else {
+            let locator = find_locator.query_row([id], |row| Ok(scan::locator(row, 0).ok())).optional();
+            step.finish_row(id);
+            step.add(Some(id), readable(locator)?.flatten().flatten(), row::PLACE, DamageKind::Malformed);
         }
     }
-    // Behind these rows, the table may be readable again.
-    step.next = (!is_end && at.id < at.end).then_some(at);
+    step.next = step.next.or((at.id < at.end).then_some(at));
     Ok(step)
-}
-
-/// Some rows after `at`, by the index.
-fn row_ids_of_index(connection: &Connection, at: RowPosition, limit: u64) -> Outcome<Vec<i64>> {
-    let sql = "SELECT id FROM record INDEXED BY record_prefix WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3";
-    let mut statement = connection.prepare_cached(sql)?;
-    let limit = limit.min(STEP_DAMAGE as u64).cast_signed();
-    let rows = statement.query_map((at.id, at.end, limit), |row| row.get(0))?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }

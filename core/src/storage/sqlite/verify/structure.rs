@@ -1,11 +1,11 @@
 //! The check of the database as a whole: its pages, its indexes, and segments without a record.
 
 use std::collections::BTreeSet;
-use std::iter;
 
 use rusqlite::{Connection, OptionalExtension, ffi};
 
 use super::super::error::{Fault, Outcome};
+use super::super::readable_rows::each_row_of_index;
 use super::super::rows::check_interrupt;
 use super::super::scan;
 use super::row::place_of_lost;
@@ -50,14 +50,15 @@ pub(crate) fn check(connection: &Connection) -> Outcome<Structure> {
     }
     if !found.damage.is_empty() {
         let mut find = connection.prepare("SELECT 1 FROM record NOT INDEXED WHERE id = ?1")?;
-        tolerate(each_row_of_index(connection, |prefix, id| {
+        let rows = each_row_of_index(connection, |prefix, id| {
             match find.exists([id]).map_err(Fault::from) {
                 Ok(true) => {}
                 Ok(false) | Err(Fault(Error::Corrupt)) => found.add(place_of_lost(prefix), DamageKind::Missing),
                 Err(error) => return Err(error),
             }
             Ok(())
-        }))?;
+        });
+        tolerate(rows.map(drop))?;
     }
     tolerate(doubles(connection, &mut found))?;
     tolerate(orphans(connection, &mut found))?;
@@ -78,7 +79,7 @@ fn doubles(connection: &Connection, found: &mut Structure) -> Outcome<()> {
 }
 
 /// Damage that ends one of the other checks is a finding of SQLite's check.
-pub(crate) fn tolerate(outcome: Outcome<()>) -> Outcome<()> {
+fn tolerate(outcome: Outcome<()>) -> Outcome<()> {
     match outcome {
         Err(Fault(Error::Corrupt)) => Ok(()),
         outcome => outcome,
@@ -139,38 +140,6 @@ pub(super) fn classify(connection: &Connection, line: &str, found: &mut Structur
         None => found.add_page("database"),
     }
     Ok(())
-}
-
-/// Calls `visit` with the prefix and the id of each row of the index.
-pub(crate) fn each_row_of_index(
-    connection: &Connection,
-    mut visit: impl FnMut(i64, i64) -> Outcome<()>,
-) -> Outcome<()> {
-    // In both directions, because damage of the index ends a scan.
-    let mut outcome = Ok(());
-    for order in ["", "DESC"] {
-        let sql = format!("SELECT prefix, id FROM record INDEXED BY record_prefix ORDER BY prefix {order}, id {order}");
-        let mut statement = connection.prepare(&sql)?;
-        let mut rows = statement.query(())?;
-        outcome = iter::from_fn(|| {
-            rows.next()
-                .map_err(Fault::from)
-                .and_then(|row| match row {
-                    Some(row) => Ok(Some((row.get(0)?, row.get(1)?))),
-                    None => Ok(None),
-                })
-                .transpose()
-        })
-        .try_for_each(|row| {
-            let (prefix, id) = row?;
-            check_interrupt()?;
-            visit(prefix, id)
-        });
-        if outcome.is_ok() {
-            break;
-        }
-    }
-    outcome
 }
 
 /// Some objects that belong to no record and no upload.

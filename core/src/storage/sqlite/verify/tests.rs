@@ -1,6 +1,7 @@
 //! Tests of the search for damage: its positions, the lengths of its steps, what it finds behind damage, and what it
 //! reads from SQLite's own check.
 
+use super::super::damage_tests::{choices, damage_pages, database_of_short_parts, locator_of, parts_of, readable_rows};
 use super::super::tests::{damage_page_with, locator, record, storage};
 use super::super::{Durability, SqliteStorage, checksum};
 use super::structure::Structure;
@@ -100,6 +101,40 @@ fn rows_behind_a_damaged_page_are_checked() {
         let lost = structure.iter().filter(|damage| damage.kind == DamageKind::Missing).map(|damage| &*damage.place);
         assert_eq!(lost.clone().count() as u64, u64::from(RECORDS) - found.records);
         assert!(lost.clone().any(|place| place == format!("row of {damaged:04x}{}...", "07".repeat(6))));
+    }
+}
+
+/// The search needs no index to go on.
+#[test]
+fn rows_behind_damaged_pages_of_table_and_index_are_checked() {
+    const RECORDS: u16 = 150;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.db");
+    database_of_short_parts(&path, RECORDS);
+    let whole = std::fs::read(&path).unwrap();
+    let of_indexes = choices(&path, "record_prefix");
+    for of_table in choices(&path, "record") {
+        for of_index in &of_indexes {
+            damage_pages(&path, &whole, &[&of_table[..], of_index].concat());
+            let readable = readable_rows(&path, "record", 1..i64::from(RECORDS) + 1);
+            let rotted = readable.last().map(|id| u16::try_from(id - 1).unwrap());
+            if let Some(number) = rotted {
+                let [first, ..] = parts_of(number);
+                let mut file = std::fs::read(&path).unwrap();
+                let at = file.windows(20).position(|window| window == &first[80..]).unwrap();
+                file[at] ^= 1;
+                std::fs::write(&path, file).unwrap();
+            }
+            let storage = SqliteStorage::open(&path, Durability::Relaxed).unwrap();
+            let found = search(&storage);
+            let what = format!("{of_table:?} {of_index:?}: {found:?}");
+            assert_eq!(found.records, readable.len() as u64, "{what}");
+            let mut of_records = found.damage.iter().filter(|damage| damage.locator.is_some());
+            let expected = rotted.map(|number| Damage::new(Some(locator_of(number)), row::PLACE, DamageKind::Checksum));
+            assert_eq!((of_records.next(), of_records.next()), (expected.as_ref(), None), "{what}");
+            assert!(found.damage.iter().any(|damage| damage.place == TABLE), "{what}");
+            storage.close().unwrap();
+        }
     }
 }
 
