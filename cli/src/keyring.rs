@@ -110,7 +110,7 @@ fn list(options: &Options, format: IdFormat, all_namespaces: bool) -> Result<(),
     let list = if all_namespaces {
         json_list(entries().map(|(namespace, id, _)| json!({"namespace": json_text(namespace), "id": json_text(id)})))
     } else if options.json || format == IdFormat::Json {
-        json_list(ids().map(|id| json_text(id)))
+        json_list(ids().map(json_text))
     } else {
         let (end, is_on_terminal) = (if format == IdFormat::Nul { 0 } else { b'\n' }, io::stdout().is_terminal());
         let mut list = Zeroizing::new(Vec::new());

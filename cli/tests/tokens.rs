@@ -88,7 +88,7 @@ fn a_token_that_was_not_given_is_not_listed() {
     world.fail(19, &[&list[..], &["--uses", "missing"]].concat(), "");
     let message = world.fail(14, &[&list[..], &["--uses", "token"]].concat(), "");
     assert!(message.contains("cannot read the file of --uses (token)"), "{message}");
-    std::fs::create_dir(world.path("folder")).unwrap();
+    fs::create_dir(world.path("folder")).unwrap();
     let message = world.fail(19, &["token", "list", "--tokens", "folder"], "");
     assert!(message.contains("cannot read the file of --tokens (folder)"), "{message}");
 }

@@ -87,7 +87,8 @@ pub enum Error {
     #[error("an earlier write failed half way: open the store again")]
     Poisoned,
     /// The parent of this process opened the handle; or a handle was open at the fork, so that this process cannot open
-    /// another.
+    /// another. A function that a call of the library runs, such as `progress`, must not return in a forked child,
+    /// where the call would wait forever for a thread of the parent.
     #[error("a store was open when this process was forked: fork before opening it, or start a new program")]
     Forked,
     /// The store is closed.

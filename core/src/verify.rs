@@ -13,9 +13,6 @@ use crate::util::parallel;
 
 /// The most records of one step.
 const STEP_RECORDS: usize = 10_000;
-/// The most bytes of a step that delay the next one. The steps of all storages have less, but a service can claim any
-/// number.
-const STEP_BYTES: u64 = 256 << 20;
 /// The place of damage in the settings document.
 const SETTINGS: &str = "settings";
 
@@ -104,7 +101,7 @@ impl VerifyReport {
 
 /// Searches `storage` for damage, without any key, by the storage's own checksums. It works in short steps, changes
 /// nothing, and others may read and write at the same time. It calls `progress` after each step, with the damage that
-/// the step found; `progress` may stop it.
+/// the step found; `progress` may stop it, but must not return in a forked child.
 ///
 /// ```
 /// # let folder = tempfile::tempdir()?;
@@ -179,14 +176,13 @@ fn verify_records(
     report: &mut VerifyReport,
     progress: &mut impl FnMut(VerifyStep<'_>) -> ControlFlow<()>,
 ) -> Result<ControlFlow<()>, Error> {
-    let (start, mut position, mut paced) = (Instant::now(), options.position.clone(), 0);
+    let (start, mut position) = (Instant::now(), options.position.clone());
     loop {
         if interrupt::is_interrupted() {
             return Err(Error::Busy);
         }
         let step = storage::next_step(storage, position.as_ref(), STEP_RECORDS)?;
         report.add(&step);
-        paced += step.bytes.min(STEP_BYTES);
         let Verified { damage, next, .. } = step;
         let (records, bytes) = (report.records, report.bytes);
         let flow = progress(VerifyStep { records, bytes, damage: &damage, next: next.as_ref() });
@@ -199,7 +195,7 @@ fn verify_records(
             None => return Ok(flow),
         }
         if let Some(rate) = options.rate {
-            interrupt::sleep(time_of(paced, rate).saturating_sub(start.elapsed()));
+            interrupt::sleep(time_of(bytes, rate).saturating_sub(start.elapsed()));
         }
     }
 }

@@ -37,6 +37,8 @@ const PART_LENGTHS: std::ops::RangeInclusive<usize> = 65_536..=16_777_216;
 
 /// The most records that one step of a verification checks.
 const VERIFY_STEP: usize = 256;
+/// A step ends with the record that exceeds these bytes, so that a search can be stopped and paced.
+const VERIFY_STEP_BYTES: u64 = 8 << 20;
 
 pub(crate) struct CallbackStorage {
     pub(crate) callbacks: strongroom_storage_callbacks,
@@ -309,9 +311,12 @@ impl Storage for CallbackStorage {
             verified.damage.extend(self.verify_record(locator)?);
             verified.records += 1;
             verified.bytes = verified.bytes.saturating_add(info.len);
-        }
-        if matches!(position, None | Some(VerifyPosition::After(_))) {
-            verified.next = entries.last().map(|last| VerifyPosition::After(last.locator));
+            if matches!(position, None | Some(VerifyPosition::After(_))) {
+                verified.next = Some(VerifyPosition::After(*locator));
+            }
+            if verified.bytes >= VERIFY_STEP_BYTES {
+                break;
+            }
         }
         Ok(verified)
     }

@@ -44,8 +44,9 @@
 //! Processes. Several processes may use one database. After fork(), calls of the child that need a store of the parent
 //! return STRONGROOM_FORKED. The child may free its copies, but their memory is not released; it cannot open a database
 //! if a database, or a reader or writer of one, was open at the fork. Open stores after forking, or call exec. A
-//! program must not open the database with another copy of SQLite, such as its own: POSIX locks are lost when one of
-//! the two closes the file.
+//! callback must not return in a forked child, where the call would wait forever for a thread of the parent. A program
+//! must not open the database with another copy of SQLite, such as its own: POSIX locks are lost when one of the two
+//! closes the file.
 //!
 //! C++ and signals. A callback must return: it must not throw or longjmp. A signal handler must not call the library.
 //!

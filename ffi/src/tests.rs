@@ -3,17 +3,20 @@
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::mem::MaybeUninit;
+use std::num::NonZero;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::ptr::{null, null_mut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 use std::{fs, panic, ptr, slice};
 
 use ::strongroom::storage::{
     Entry, Error, Fetched, Head, Info, Locator, MemoryStorage, PutMode, Stats, Storage, Upload, Verified,
     VerifyPosition,
 };
-use ::strongroom::{IndexKey, Strongroom};
+use ::strongroom::{IndexKey, Strongroom, VerifyOptions, verify};
 
 use crate::boundary::{outcome, quietly};
 use crate::callback_storage::CallbackStorage;
@@ -460,6 +463,35 @@ fn answering(answer: &Answer) -> Arc<CallbackStorage> {
     };
     // SAFETY: the callbacks are right, and the answer outlives the storage.
     Arc::new(unsafe { CallbackStorage::new(&raw const callbacks, "storage").unwrap() })
+}
+
+/// Lists four records of 1 GiB.
+unsafe extern "C" fn list_long(_: *mut c_void, after: *const u8, limit: usize, sink: *mut strongroom_sink) -> c_int {
+    // SAFETY: the pointer is NULL, or that of a locator.
+    let first = unsafe { after.as_ref() }.map_or(0, |last| last + 1);
+    for n in (first..4).take(limit) {
+        // SAFETY: the sink is that of this call.
+        let status = unsafe { strongroom_give_entry(sink, [n; 32].as_ptr(), [7; 68].as_ptr(), 1 << 30) };
+        assert_eq!(status, strongroom_status::STRONGROOM_OK);
+    }
+    0
+}
+
+#[test]
+fn a_search_through_callbacks_has_short_steps_and_keeps_to_its_rate() {
+    let answer = Answer { callback: "", status: 0 };
+    let mut storage = Arc::into_inner(answering(&answer)).unwrap();
+    storage.callbacks.list = Some(list_long);
+    let rate = NonZero::new(8 << 30).unwrap(); // half a second
+    let options = VerifyOptions::new().records_only().bytes_per_second(rate);
+    let (start, mut steps) = (Instant::now(), Vec::new());
+    let report = verify(&storage, &options, |step| {
+        steps.push(step.records);
+        ControlFlow::Continue(())
+    });
+    let report = report.unwrap();
+    assert_eq!((report.records, report.bytes, steps), (4, 4 << 30, vec![1, 2, 3, 4, 4]));
+    assert!(start.elapsed() >= Duration::from_millis(400));
 }
 
 #[test]

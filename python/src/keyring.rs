@@ -120,6 +120,7 @@ impl Keyring {
     /// :raises InvalidIdError: The id is empty or longer than 4,096 bytes.
     /// :raises BusyError: Other processes change the keyring for 30 seconds.
     /// :raises StorageError: The file cannot be written. Nothing is changed.
+    /// :raises IndeterminateError: The file is written, but a power cut may undo this: repeat the call.
     #[pyo3(signature = (id, key, *, namespace=None))]
     fn insert(
         &self,
@@ -138,6 +139,7 @@ impl Keyring {
     /// :raises InvalidIdError: An id is empty or longer than 4,096 bytes.
     /// :raises BusyError: Other processes change the keyring for 30 seconds.
     /// :raises StorageError: The file cannot be written. Nothing is changed.
+    /// :raises IndeterminateError: The file is written, but a power cut may undo this: repeat the call.
     #[pyo3(signature = (items, *, namespace=None))]
     fn insert_many(&self, py: Python<'_>, items: &Bound<'_, PyAny>, namespace: Option<Id<'_>>) -> Result<(), Failure> {
         let items = to_vec(items)?;
@@ -153,6 +155,7 @@ impl Keyring {
     ///
     /// :raises BusyError: Other processes change the keyring for 30 seconds.
     /// :raises StorageError: The file cannot be written. Nothing is changed.
+    /// :raises IndeterminateError: The file is written, but a power cut may undo this: repeat the call.
     #[pyo3(signature = (id, *, namespace=None))]
     fn remove(&self, py: Python<'_>, id: Id<'_>, namespace: Option<Id<'_>>) -> Result<bool, Failure> {
         let (id, namespace) = (id.as_ref(), bytes(namespace.as_ref()));
@@ -191,6 +194,8 @@ impl Keyring {
     ///     both.
     /// :raises BusyError: Other processes change the keyring for 30 seconds.
     /// :raises StorageError: The file cannot be written. Nothing is changed.
+    /// :raises IndeterminateError: The file is written, but a power cut may undo this: keep the earlier secret, too,
+    ///     and repeat the call.
     #[pyo3(signature = (*, recipients=None, passphrase=None))]
     fn rotate(
         &self,

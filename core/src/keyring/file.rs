@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
-use crate::util::files::{folder_of, give_owner_of, is_no_room, sync_folder_of};
+use crate::util::files::{OpenFolder, folder_of, give_owner_of, is_no_room};
 use crate::util::interrupt;
 use crate::util::locked_file::LockedFile;
 use crate::util::private_file::{check_name, remove_abandoned, temporary_file};
@@ -60,11 +60,15 @@ fn read_from(file: &File) -> Result<Vec<u8>, Error> {
 }
 
 /// The file, locked for one change until it is dropped.
-pub(super) struct Locked(LockedFile);
+pub(super) struct Locked {
+    file: LockedFile,
+    folder: OpenFolder,
+}
 
 /// Waits until no other process changes the file.
 pub(super) fn lock(path: &Path) -> Result<Locked, Error> {
     let start = Instant::now();
+    let folder = OpenFolder::of(path).map_err(failed)?;
     loop {
         let file = checked(path, open_to_lock(path))?;
         match file.try_lock() {
@@ -72,7 +76,7 @@ pub(super) fn lock(path: &Path) -> Result<Locked, Error> {
                 let file = LockedFile::new(file);
                 // Another process may have replaced the file before it was locked.
                 if is_at(&file, path).map_err(failed)? {
-                    return Ok(Locked(file));
+                    return Ok(Locked { file, folder });
                 }
             }
             Err(fs::TryLockError::WouldBlock) if start.elapsed() > DEADLINE || interrupt::is_interrupted() => {
@@ -98,17 +102,17 @@ impl Locked {
     /// The first bytes of the file.
     pub(super) fn start(&mut self) -> Result<Vec<u8>, Error> {
         let mut start = Vec::with_capacity(START_LEN);
-        (&*self.0).seek(SeekFrom::Start(0)).map_err(failed)?;
-        (&*self.0).take(START_LEN as u64).read_to_end(&mut start).map_err(failed)?;
+        (&*self.file).seek(SeekFrom::Start(0)).map_err(failed)?;
+        (&*self.file).take(START_LEN as u64).read_to_end(&mut start).map_err(failed)?;
         Ok(start)
     }
 
     pub(super) fn read(&mut self) -> Result<Vec<u8>, Error> {
-        (&*self.0).seek(SeekFrom::Start(0)).map_err(failed)?;
-        read_from(&self.0)
+        (&*self.file).seek(SeekFrom::Start(0)).map_err(failed)?;
+        read_from(&self.file)
     }
 
-    /// Replaces the file at `path` durably.
+    /// Replaces the file at `path`; [`sync`](Self::sync) makes that durable. After an error, nothing is changed.
     pub(super) fn replace(&self, path: &Path, contents: &[u8]) -> Result<(), Error> {
         if contents.len() as u64 > MAX_LEN {
             return Err(Error::TooLarge);
@@ -118,12 +122,21 @@ impl Locked {
             give_owner_of(path, &file)?;
             (&*file).write_all(contents)?;
             file.sync_all()?;
-            temporary.persist(path)?;
-            sync_folder_of(path)
+            Ok(temporary.persist(path)?)
         };
         replace().map_err(failed)?;
         remove_abandoned(folder_of(path));
         Ok(())
+    }
+
+    /// Makes the last replacement durable, also that of another process.
+    pub(super) fn sync(&self) -> Result<(), Error> {
+        /// The file is replaced, but a sync of its folder failed.
+        #[derive(Debug, thiserror::Error)]
+        #[error("the keyring's file is written, but a power cut may undo this")]
+        struct NotDurable(#[source] io::Error);
+
+        self.folder.sync().map_err(|error| Error::Indeterminate(NotDurable(error).into()))
     }
 }
 
@@ -131,11 +144,13 @@ impl Locked {
 pub(super) fn create(path: &Path, contents: &[u8]) -> Result<(), Error> {
     check_name(path).map_err(|text| Error::InvalidArgument(text.into()))?;
     let create = || {
+        let folder = OpenFolder::of(path)?;
         let (file, temporary) = temporary_file(folder_of(path))?;
         (&*file).write_all(contents)?;
         file.sync_all()?;
         temporary.persist_noclobber(path)?;
-        sync_folder_of(path)
+        // It is still locked, so nobody has added keys.
+        folder.sync().inspect_err(|_| drop(fs::remove_file(path)))
     };
     create().map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => {
@@ -185,7 +200,7 @@ mod tests {
         let (_folder, path) = new();
         for is_replaced in [false, true] {
             let locked = lock(&path).unwrap();
-            let inherited = locked.0.try_clone().unwrap();
+            let inherited = locked.file.try_clone().unwrap();
             if is_replaced {
                 locked.replace(&path, b"new").unwrap();
             }
@@ -199,6 +214,6 @@ mod tests {
     fn a_locked_file_is_open_for_writing() {
         let (_folder, path) = new();
         let locked = lock(&path).unwrap();
-        assert!(rustix::fs::fcntl_getfl(&*locked.0).unwrap().contains(rustix::fs::OFlags::RDWR));
+        assert!(rustix::fs::fcntl_getfl(&*locked.file).unwrap().contains(rustix::fs::OFlags::RDWR));
     }
 }

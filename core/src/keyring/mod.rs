@@ -118,12 +118,14 @@ impl Keyring {
     }
 
     /// Changes the keyring: reads what others have changed since, calls `change`, and writes the file. The changes are
-    /// durable when this returns; after an error, nothing is changed. Many changes in one call cost as much as one.
+    /// durable when this returns; after an error, nothing is changed, except after [`Error::Indeterminate`]. Many
+    /// changes in one call cost as much as one.
     ///
     /// # Errors
     ///
     /// That of `change`; [`Error::Busy`] if others change the file for 30 seconds; [`Error::StorageFull`];
-    /// [`Error::Storage`]; those of [`open`](Self::open).
+    /// [`Error::Storage`]; those of [`open`](Self::open); [`Error::Indeterminate`] if the file is changed, but a power
+    /// cut may undo this: repeat the call.
     pub fn update<T>(&mut self, change: impl FnOnce(&mut KeyringEntries) -> Result<T, Error>) -> Result<T, Error> {
         let mut locked = file::lock(&self.path)?;
         self.reload(&mut locked)?;
@@ -134,6 +136,8 @@ impl Keyring {
             locked.replace(&self.path, &contents)?;
             (self.start, self.entries) = (start(&contents), entries);
         }
+        // Also without a change: the one that made it may have failed, or been killed, before its sync.
+        locked.sync()?;
         Ok(outcome)
     }
 
@@ -143,7 +147,8 @@ impl Keyring {
     ///
     /// # Errors
     ///
-    /// As [`update`](Self::update).
+    /// As [`update`](Self::update). Keep the earlier secret, too, until this succeeds: after [`Error::Indeterminate`],
+    /// the new one opens the file, and after a power cut perhaps the earlier one.
     pub fn rotate(&mut self, protection: KeyringProtection) -> Result<(), Error> {
         let mut locked = file::lock(&self.path)?;
         self.reload(&mut locked)?;
@@ -154,7 +159,7 @@ impl Keyring {
             self.secret = secret;
         }
         self.protection = protection;
-        Ok(())
+        locked.sync()
     }
 
     /// Reads the file again if another handle has changed it.

@@ -12,6 +12,9 @@ use super::{
 use crate::util::fork_check::ProcessOwned;
 use crate::util::memory;
 
+/// The bytes after which a step of a search ends, so that it can be stopped and paced.
+const STEP_BYTES: u64 = 8 << 20;
+
 /// Keeps records in memory until it is dropped. It does not survive a fork: the child gets [`Error::Forked`].
 pub struct MemoryStorage {
     state: ProcessOwned<RwLock<State>>,
@@ -225,11 +228,17 @@ impl Storage for MemoryStorage {
             Some(VerifyPosition::Structure) => return Ok(Verified::default()),
             Some(VerifyPosition::Storage(_)) => return Err(VerifyPosition::unknown()),
         };
-        let mut records = state.records.range(range);
-        let checked: Vec<_> = records.by_ref().take(limit.max(1)).collect();
-        let next = records.next().and(checked.last()).map(|(locator, _)| VerifyPosition::After(**locator));
-        let bytes = checked.iter().map(|(_, record)| record.len() as u64).sum();
-        Ok(Verified { records: checked.len() as u64, bytes, damage: Vec::new(), next })
+        let mut verified = Verified::default();
+        for (locator, record) in state.records.range(range) {
+            if verified.records >= limit.max(1) as u64 || verified.bytes >= STEP_BYTES {
+                return Ok(verified);
+            }
+            verified.records += 1;
+            verified.bytes += record.len() as u64;
+            verified.next = Some(VerifyPosition::After(*locator));
+        }
+        verified.next = None;
+        Ok(verified)
     }
 
     fn stats(&self, now: u64) -> Result<Stats, Error> {
@@ -293,6 +302,20 @@ impl fmt::Debug for MemoryUpload {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_step_of_a_search_ends_after_some_bytes() {
+        let storage = MemoryStorage::new();
+        let locators = [1, 2, 3].map(|byte| Locator::from_bytes([byte; 32]));
+        for locator in &locators {
+            storage.put(locator, &vec![7; 5_000_000], PutMode::Create).unwrap();
+        }
+        let first = storage.verify(None, 10).unwrap();
+        assert_eq!((first.records, first.bytes), (2, 10_000_000));
+        assert_eq!(first.next, Some(VerifyPosition::After(locators[1])));
+        let last = storage.verify(first.next.as_ref(), 10).unwrap();
+        assert_eq!((last.records, last.bytes, last.next), (1, 5_000_000, None));
+    }
 
     #[test]
     fn a_forked_child_is_refused() {

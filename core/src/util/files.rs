@@ -12,12 +12,32 @@ use std::path::{Path, PathBuf};
 ///
 /// Another failure to open or to sync the folder.
 pub fn sync_folder_of(path: &Path) -> io::Result<()> {
-    if !cfg!(unix) {
-        return Ok(());
+    OpenFolder::of(path)?.sync()
+}
+
+/// The open folder of a file; `None` if it does not support sync. If it is opened before the file gets its name, only
+/// the sync itself can fail afterwards.
+pub(crate) struct OpenFolder(Option<File>);
+
+impl OpenFolder {
+    pub(crate) fn of(path: &Path) -> io::Result<Self> {
+        if !cfg!(unix) {
+            return Ok(Self(None));
+        }
+        if_supported(File::open(folder_of(path))).map(Self)
     }
-    match File::open(folder_of(path)).and_then(|folder| folder.sync_all()) {
-        Err(error) if cannot_be_synced(&error) => Ok(()),
-        outcome => outcome,
+
+    /// As [`sync_folder_of`].
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.0.as_ref().map_or(Ok(()), |folder| if_supported(folder.sync_all()).map(drop))
+    }
+}
+
+/// `None` if the folder does not support sync.
+fn if_supported<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
+    match outcome {
+        Err(error) if cannot_be_synced(&error) => Ok(None),
+        outcome => outcome.map(Some),
     }
 }
 

@@ -68,6 +68,15 @@ fn an_answer_beyond_its_request_is_refused() {
     }
 }
 
+/// A search that keeps to a rate would wait for them.
+#[test]
+fn a_false_number_of_checked_bytes_is_bounded() {
+    let answer = format!(r#"{{"records":1,"bytes":{},"damage":[],"next":null}}"#, u64::MAX);
+    let endpoint = hostile(move |_, stream| send_whole(stream, "200 OK", answer.as_bytes()));
+    let storage = RemoteStorage::open(&endpoint.timeout(Duration::from_secs(60))).unwrap();
+    assert_eq!(in_time(move || storage.verify(None, 1)).unwrap().bytes, 256 << 20);
+}
+
 #[test]
 fn another_part_of_the_record_is_refused() {
     let start: Call = |storage| storage.get_up_to(&locator(), 10).map(drop);

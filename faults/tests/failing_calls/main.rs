@@ -9,6 +9,7 @@
 mod check;
 #[path = "../support/history.rs"]
 mod history;
+mod new_names;
 mod no_room;
 #[path = "../support/workloads.rs"]
 mod workloads;

@@ -32,6 +32,9 @@ use upload::RemoteUpload;
 const LINE_BYTES: u64 = 1024;
 /// The most bytes of the result of one step of a verification.
 const VERIFY_BYTES: u64 = 256 << 10;
+/// The most bytes of records that one step of a verification counts: more than any service checks in one, but so few
+/// that a false number delays the next step only for a while.
+const VERIFIED_BYTES: u64 = 256 << 20;
 /// A part of a long record, 256 sealed chunks: long enough that the latency of a request matters little.
 const PART_LEN: usize = 256 * 16_400;
 /// Parts that are requested in parallel.
@@ -416,11 +419,13 @@ impl Storage for RemoteStorage {
         let limit = limit.clamp(1, VERIFY_RECORDS);
         let body = documents::verify(position.map(ToString::to_string).as_deref(), limit);
         let answer = self.read(&json_request(names::VERIFY, &body).at_most(VERIFY_BYTES))?;
-        let verified = answer.document(|answer| verified(documents::read_verification(answer)?)).map_err(of_read)?;
+        let mut verified =
+            answer.document(|answer| verified(documents::read_verification(answer)?)).map_err(of_read)?;
         let goes_on = verified.next.as_ref().is_none_or(|next| next.is_after(position));
         if verified.records > limit as u64 || !goes_on {
             return Err(protocol_violation());
         }
+        verified.bytes = verified.bytes.min(VERIFIED_BYTES);
         Ok(verified)
     }
 
