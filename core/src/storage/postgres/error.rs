@@ -1,5 +1,7 @@
 //! PostgreSQL's errors as storage errors, and what they say about the outcome of a statement.
 
+use std::io::ErrorKind;
+
 use tokio_postgres::error::SqlState;
 
 use crate::storage::Error;
@@ -149,7 +151,7 @@ impl Failure {
         if message.contains("database does not allow writes") {
             return Self::NotDone(Error::Backend(ReadOnly.into()));
         }
-        if message.starts_with("error performing TLS handshake") {
+        if message.starts_with("error performing TLS handshake") && !is_connection_lost(error) {
             return Self::Refused(Error::Backend(message.into()));
         }
         Self::unreachable(&message)
@@ -163,8 +165,10 @@ impl Failure {
         Self::NotDone(Error::Backend("PostgreSQL does not answer".into()))
     }
 
-    /// The failure to report, of those of several hosts: the first of those whose remedy is the clearest.
+    /// The failure to report, of those of several hosts: the first of those whose remedy is the clearest. A host that
+    /// refuses ends no attempts if another one may accept later.
     pub(super) fn of_hosts(failures: Vec<Self>) -> Self {
+        let may_accept = failures.iter().any(|failure| matches!(failure, Self::NotDone(_)));
         let rank = |failure: &Self| match failure {
             Self::Refused(Error::AccessDenied(_)) => 0,
             Self::Crowded(_) => 1,
@@ -172,12 +176,28 @@ impl Failure {
             Self::NotDone(Error::Backend(source)) if source.is::<ReadOnly>() => 3,
             _ => 4,
         };
-        failures.into_iter().min_by_key(rank).unwrap_or_else(|| Self::unreachable("the host has no address"))
+        match failures.into_iter().min_by_key(rank) {
+            None => Self::unreachable("the host has no address"),
+            Some(Self::Refused(error)) if may_accept => Self::NotDone(error),
+            Some(failure) => failure,
+        }
     }
 }
 
 pub(super) const NOT_MIGRATED: &str = "the tables of Strongroom are missing: run `strongroom migrate` as the owner of \
                                        the database";
+
+/// Whether the network ended the connection.
+fn is_connection_lost(error: &tokio_postgres::Error) -> bool {
+    let error: &(dyn std::error::Error + 'static) = error;
+    std::iter::successors(Some(error), |error| error.source())
+        .filter_map(|error| error.downcast_ref::<std::io::Error>())
+        .any(|error| {
+            let kind = error.kind();
+            matches!(kind, ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted)
+                || matches!(kind, ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof)
+        })
+}
 
 /// The messages of an error and its causes. Details are left out, because they can contain values of columns.
 pub(super) fn text(error: &tokio_postgres::Error) -> String {
@@ -213,5 +233,11 @@ mod tests {
         }
         let equal = vec![Failure::no_answer(), Failure::unreachable("connection refused")];
         assert_eq!(text(Failure::of_hosts(equal)), text(Failure::no_answer())); // the first one's
+        let refused = || Failure::Refused(Error::AccessDenied("wrong password".into()));
+        assert!(matches!(Failure::of_hosts(vec![refused()]), Failure::Refused(_)));
+        for other in &ranked[3..] {
+            let failure = Failure::of_hosts(vec![refused(), other()]);
+            assert!(matches!(failure, Failure::NotDone(Error::AccessDenied(_))), "the other one may accept later");
+        }
     }
 }

@@ -123,7 +123,7 @@ pub(super) fn each_readable_row(
             }
             visit(row)?;
         }
-        let next = ids.next(connection, last.unwrap_or(start), i64::MAX)?;
+        let next = ids.next(connection, last.unwrap_or(start.saturating_sub(1)), i64::MAX)?;
         let mut is_damaged = false;
         if let Some(id) = next.at {
             match readable(find.query([id])?.next())?.flatten() {

@@ -4,7 +4,7 @@
 //! transaction. Nothing is written to the damaged pages before, except for their newer versions in the log of an
 //! earlier process.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -121,47 +121,107 @@ fn copy_rows(old: &Connection, new: &SqliteStorage, copy: &dyn Storage) -> Outco
     let mut batch = Batch::new(old, new, SEGMENTS);
     each_readable_row(old, SEGMENTS, |row| batch.push(row), |_| {})?;
     batch.finish(&mut copied)?;
-    if copy_rows_of_index(old, new, &mut copied)? {
-        copied.is_whole = true; // it names all
-    } else {
-        for id in damaged {
-            match prefix_in_row(old, id)? {
-                Some(prefix) => drop(copied.lost.insert(prefix)),
-                None => copied.is_whole = false,
-            }
+    let names_all = copy_rows_of_index(old, new, &mut copied)?;
+    for id in damaged {
+        match prefix_in_row(old, id)? {
+            Some(prefix) => drop(copied.lost.insert(prefix)),
+            None => copied.is_whole = false,
         }
     }
+    copied.is_whole |= names_all;
     Ok(copied)
 }
 
 /// Copies the records that the index has, and the scan of the table has passed over: a page in the place of another may
-/// lead past them. `false` if the index may have others.
+/// lead past them. `false` if the index may lack some.
 fn copy_rows_of_index(old: &Connection, new: &SqliteStorage, copied: &mut CopiedRows) -> Outcome<bool> {
     let mut find_head = old.prepare("SELECT head FROM record NOT INDEXED WHERE id = ?1")?;
     let mut find = old.prepare(&format!("SELECT {} FROM record NOT INDEXED WHERE id = ?1", RECORDS.names))?;
     let mut batch = Batch::new(old, new, RECORDS);
-    let mut lost = BTreeSet::new();
+    let sql = "SELECT count(*) FROM record";
+    let records: i64 = new.database.read(|connection| Ok(connection.query_row(sql, (), |row| row.get(0))?))?;
+    let (mut found, mut lost, mut unread) = (0, BTreeSet::new(), BTreeMap::new());
     let is_whole = each_row_of_index(old, |prefix, id| {
         let head = readable(find_head.query_row([id], |row| value(row, 0)).optional())?.flatten();
-        // The row there may be another one of the record.
-        let is_there = match head {
-            Some(head @ Value::Blob(_)) => has_version(new, prefix, &head)?,
+        let is_there = match &head {
+            Some(head @ Value::Blob(_)) => has_version(new, prefix, head)?,
             _ => has_prefix(new, prefix)?,
         };
-        if is_there {
-            return Ok(());
-        }
-        match readable(find.query([id])?.next())? {
-            Some(Some(row)) => batch.push(row),
-            _ => {
-                lost.insert(prefix);
+        found += i64::from(is_there);
+        match head {
+            Some(Value::Blob(_)) if is_there => Ok(()),
+            // The row that is there may be another one of the record.
+            _ if is_there => {
+                unread.insert(id, prefix);
                 Ok(())
             }
+            _ => match readable(find.query([id])?.next())? {
+                Some(Some(row)) => batch.push(row),
+                _ => {
+                    lost.insert(prefix);
+                    Ok(())
+                }
+            },
         }
     })?;
     batch.finish(copied)?;
+    remove_seen(old, &mut unread)?;
+    lost.extend(unread.into_values());
+    for prefix in &lost {
+        remove_hidden_rows(old, new, *prefix, &mut copied.removed)?;
+    }
     copied.lost.append(&mut lost);
-    Ok(is_whole)
+    // An index that lacks rows which the scan has found may lack others.
+    Ok(is_whole && found == records)
+}
+
+/// Removes the rows that a scan of the table shows.
+fn remove_seen(old: &Connection, rows: &mut BTreeMap<i64, i64>) -> Outcome<()> {
+    if !rows.is_empty() {
+        let see = |row: &Row<'_>| {
+            rows.remove(&row.get(0)?);
+            Ok(())
+        };
+        each_readable_row(old, RECORDS, see, |_| {})?;
+    }
+    Ok(())
+}
+
+/// Removes the rows with this prefix that users of the old database do not see, because the index lacks them: they see
+/// another version, which is lost.
+fn remove_hidden_rows(
+    old: &Connection,
+    new: &SqliteStorage,
+    prefix: i64,
+    removed: &mut BTreeSet<Locator>,
+) -> Outcome<()> {
+    let sql = "SELECT id, locator, head FROM record WHERE prefix = ?1";
+    let rows = new.database.read(|connection| {
+        let mut statement = connection.prepare_cached(sql)?;
+        let rows = statement.query_map([prefix], |row| Ok((row.get(0)?, value(row, 1)?, value(row, 2)?)))?;
+        Ok(rows.collect::<Result<Vec<(i64, Value, Value)>, _>>()?)
+    })?;
+    for (id, of_row, head) in rows {
+        if !is_in_index(old, prefix, &head)? {
+            new.database.write(|connection| Ok(connection.execute("DELETE FROM record WHERE id = ?1", [id])?))?;
+            removed.extend(locator(&of_row));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the index shows a readable row of this version.
+fn is_in_index(old: &Connection, prefix: i64, head: &Value) -> Outcome<bool> {
+    let mut ids = old.prepare_cached("SELECT id FROM record INDEXED BY record_prefix WHERE prefix = ?1")?;
+    let mut find_head = old.prepare_cached("SELECT head FROM record NOT INDEXED WHERE id = ?1")?;
+    let mut rows = ids.query([prefix])?;
+    while let Some(row) = readable(rows.next())?.flatten() {
+        let found = readable(find_head.query_row([row.get::<_, i64>(0)?], |row| value(row, 0)).optional())?;
+        if found.flatten().as_ref() == Some(head) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The columns of a row but for its id.
@@ -336,150 +396,4 @@ fn has_prefix(new: &SqliteStorage, prefix: i64) -> Outcome<bool> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::super::error::Fault;
-    use super::super::rows::SEGMENT_LEN;
-    use super::super::tests::{add_row, add_row_with, damage_page_with, locator, record, storage};
-    use super::*;
-    use crate::storage::{LOCATOR_LEN, PutMode};
-    use crate::util::files::with_suffix;
-    use crate::util::interrupt::Cancellation;
-
-    const RECORDS: u8 = 60;
-
-    /// A record with one segment, whose beginning is unique.
-    fn marked(number: u8) -> Vec<u8> {
-        let mut record = record(SEGMENT_LEN + 30_000);
-        record[SEGMENT_LEN..SEGMENT_LEN + 32].fill(0x80 | number);
-        record
-    }
-
-    /// A closed store of some records.
-    fn closed_store() -> (tempfile::TempDir, std::path::PathBuf) {
-        let (folder, storage) = storage();
-        storage.swap_settings(None, b"ours").unwrap();
-        let records: Vec<_> = (0..RECORDS).map(|number| (locator(number), marked(number))).collect();
-        let records: Vec<_> = records.iter().map(|(locator, record)| (*locator, &**record)).collect();
-        storage.create_many(&records).unwrap();
-        storage.close().unwrap();
-        let path = folder.path().join("records.db");
-        (folder, path)
-    }
-
-    /// The copy has none of the records, so that only rows of the damaged database can be kept.
-    #[test]
-    fn rows_behind_a_damaged_page_are_kept() {
-        let (_folder, path) = closed_store();
-        let (_other, copy) = storage();
-        copy.swap_settings(None, b"theirs").unwrap();
-        let whole = fs::read(&path).unwrap();
-        let number = RECORDS / 2;
-        for (unique, of_record) in [([number; LOCATOR_LEN], true), ([0x80 | number; 32], false)] {
-            fs::write(&path, &whole).unwrap();
-            damage_page_with(&path, &unique);
-            let storage = SqliteStorage::open(&path, Durability::Full).unwrap();
-            let repaired = storage.rebuild(&copy).unwrap();
-            assert_eq!(storage.settings().unwrap().as_deref(), Some(&b"ours"[..]));
-            let is_kept = |number| storage.get(&locator(number)).is_ok_and(|found| found == Some(marked(number)));
-            let (kept, gone): (Vec<u8>, Vec<u8>) = (0..RECORDS).partition(|number| is_kept(*number));
-            assert!(gone.contains(&number) && kept.len() > usize::from(RECORDS) - 10, "{gone:?}");
-            assert_eq!(repaired.lost.len(), if of_record { gone.len() } else { 0 });
-            storage.close().unwrap();
-        }
-    }
-
-    /// The checkpoint of the old log does not look like a change by others. If the file was cut off, SQLite refuses it.
-    #[test]
-    fn the_first_attempt_after_a_crash_succeeds() {
-        let (_folder, storage) = storage();
-        storage.put(&locator(1), &record(1_000_000), PutMode::Create).unwrap();
-        storage.maintain().unwrap();
-        storage.put(&locator(2), &record(1000), PutMode::Create).unwrap();
-        for is_cut_off in [false, true] {
-            let (other, copy) = self::storage();
-            let crashed = other.path().join("crashed.db");
-            for suffix in ["", "-wal"] {
-                let name = |path: &Path| with_suffix(path, suffix);
-                fs::copy(name(storage.path()), name(&crashed)).unwrap();
-            }
-            if is_cut_off {
-                fs::File::options().write(true).open(&crashed).unwrap().set_len(500_000).unwrap();
-            }
-            let crashed = SqliteStorage::open(&crashed, Durability::Full).unwrap();
-            let repaired = crashed.try_rebuild(&copy).unwrap().unwrap();
-            assert_eq!(crashed.get(&locator(2)).unwrap(), Some(record(1000)));
-            match crashed.get(&locator(1)) {
-                Ok(found) if is_cut_off => assert_eq!((found, repaired.lost.len()), (None, 1)),
-                Ok(found) => assert_eq!(found, Some(record(1_000_000))),
-                Err(error) => assert!(is_cut_off && matches!(error, Error::Corrupt), "{error:?}"),
-            }
-            assert!(crashed.try_rebuild(&copy).unwrap().is_some());
-        }
-    }
-
-    #[test]
-    fn an_interrupted_replacement_changes_nothing() {
-        let (_folder, storage) = storage();
-        storage.put(&locator(1), &record(100), PutMode::Create).unwrap();
-        let (_other, new) = self::storage();
-        let replace = || {
-            new.database.snapshot(|new| storage.database.with_writer(|writer| writer.replace_content(new, || Ok(true))))
-        };
-        let interrupted = Cancellation::default();
-        interrupted.cancel();
-        assert!(matches!(interrupted.run(replace), Err(Fault(Error::Busy))));
-        assert_eq!(storage.get(&locator(1)).unwrap(), Some(record(100)));
-        storage.put(&locator(2), &record(100), PutMode::Create).unwrap();
-        assert!(replace().unwrap());
-        assert_eq!(storage.get(&locator(1)).unwrap(), None);
-    }
-
-    /// A page in the place of another can hide the visible row from the scan of the table, which shows an earlier one.
-    #[test]
-    fn the_visible_row_comes_from_the_index_if_the_scan_passes_over_it() {
-        let [(_folder, old), (_other, new)] = [storage(), storage()];
-        for number in 1..=2 {
-            old.put(&locator(number), &record(100), PutMode::Create).unwrap();
-            new.put(&locator(number), &record(100), PutMode::Create).unwrap();
-        }
-        add_row(old.path(), 1, -5);
-        let visible = old.info(&locator(1)).unwrap().unwrap();
-        let connection = Connection::open(old.path()).unwrap();
-        for _ in 0..2 {
-            let mut copied = CopiedRows::default();
-            copy_rows_of_index(&connection, &new, &mut copied).unwrap();
-            assert_eq!((copied.removed, copied.lost), (BTreeSet::from([locator(1)]), BTreeSet::new()));
-            let list = new.list(None, 10).unwrap();
-            assert_eq!((list.len(), list[0].info), (2, visible));
-        }
-    }
-
-    #[test]
-    fn the_intact_one_of_two_rows_of_a_version_stays() {
-        for id in [-5, 5] {
-            let [(_folder, storage), (_other, copy)] = [storage(), storage()];
-            storage.put(&locator(1), &record(100), PutMode::Create).unwrap();
-            add_row_with(storage.path(), 1, id, "head, zeroblob(length(body))");
-            let repaired = storage.rebuild(&copy).unwrap();
-            assert_eq!(repaired.lost, []);
-            assert_eq!(storage.get(&locator(1)).unwrap(), Some(record(100)));
-            assert_eq!(storage.stats(0).unwrap().records, 1);
-        }
-    }
-
-    #[test]
-    fn a_database_with_tables_of_others_is_not_built_again() {
-        let (_folder, path) = closed_store();
-        let (_other, copy) = storage();
-        let rebuild = |sql: &str| {
-            Connection::open(&path).unwrap().execute_batch(sql).unwrap();
-            let storage = SqliteStorage::open(&path, Durability::Full).unwrap();
-            storage.rebuild(&copy).map(|repaired| repaired.lost.len())
-        };
-        assert_eq!(rebuild("ANALYZE").unwrap(), 0);
-        let Err(Fault(Error::Unsupported(text))) = rebuild("CREATE TABLE note (text)") else { panic!("it was lost") };
-        assert!(text.contains("\"note\""), "{text}");
-    }
-}
+mod tests;
