@@ -23,8 +23,8 @@ pub(crate) enum Output {
     Stdout(Box<dyn Write>),
     /// Collected, and shown only if it is plain text.
     Terminal(Wiped),
-    /// Shown at once, with escapes for everything but plain text, so that nothing is lost. It has the first bytes of a
-    /// character whose others are yet to come.
+    /// Shown at once, with escapes for everything but plain text, because the record is gone. It has the first bytes of
+    /// a character whose others are yet to come.
     EscapingTerminal(Zeroizing<Vec<u8>>),
     /// It gets its name when it is complete.
     File {
