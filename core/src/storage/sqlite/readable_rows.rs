@@ -1,7 +1,7 @@
 //! Reading past damaged pages of a table or an index. Nothing else has to be readable, because several pages may be
 //! damaged.
 
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension, Row, Statement};
 
 use super::error::{Fault, Outcome};
 use super::rows::check_interrupt;
@@ -112,16 +112,16 @@ pub(super) fn each_readable_row(
     let (mut from, mut is_whole) = (Some(i64::MIN), true);
     while let Some(start) = from {
         let mut last = None;
-        let mut rows = scan.query([start])?;
-        while let Some(row) = readable(rows.next())? {
-            check_interrupt()?;
-            let Some(row) = row else { return Ok(is_whole) };
+        let is_end = each_row(&mut scan, start, |row| {
             let id = row.get(0)?;
             is_whole &= id >= start && last < Some(id);
             if id >= start {
                 last = Some(id); // a page in the place of another may lead back
             }
-            visit(row)?;
+            visit(row)
+        })?;
+        if is_end {
+            break;
         }
         let next = ids.next(connection, last.unwrap_or(start.saturating_sub(1)), i64::MAX)?;
         let mut is_damaged = false;
@@ -150,24 +150,35 @@ pub(super) fn each_row_of_index(
     let (mut from, mut is_whole) = (Some(i64::MIN), true);
     while let Some(start) = from {
         let mut last = None;
-        let mut rows = scan.query([start])?;
-        while let Some(row) = readable(rows.next())? {
-            check_interrupt()?;
-            let Some(row) = row else { return Ok(is_whole) };
+        let is_end = each_row(&mut scan, start, |row| {
             let (Ok(prefix), Ok(id)) = (row.get(0), row.get(1)) else {
                 is_whole = false;
-                continue;
+                return Ok(());
             };
             is_whole &= last < Some((prefix, id));
             if prefix >= start {
                 last = Some((prefix, id)); // a page in the place of another may lead back
             }
-            visit(prefix, id)?;
+            visit(prefix, id)
+        })?;
+        if is_end {
+            break;
         }
         is_whole = false;
         from = PREFIXES.next(connection, last.map_or(start, |(prefix, _)| prefix), i64::MAX)?.at;
     }
     Ok(is_whole)
+}
+
+/// Passes the rows of a scan from `start` on to `visit`, up to damage. `true` at the end.
+fn each_row(scan: &mut Statement<'_>, start: i64, mut visit: impl FnMut(&Row<'_>) -> Outcome<()>) -> Outcome<bool> {
+    let mut rows = scan.query([start])?;
+    while let Some(row) = readable(rows.next())? {
+        check_interrupt()?;
+        let Some(row) = row else { return Ok(true) };
+        visit(row)?;
+    }
+    Ok(false)
 }
 
 /// `None` for what is not readable.

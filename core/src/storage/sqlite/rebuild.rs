@@ -143,26 +143,21 @@ fn copy_rows_of_index(old: &Connection, new: &SqliteStorage, copied: &mut Copied
     let (mut found, mut lost, mut unread) = (0, BTreeSet::new(), BTreeMap::new());
     let is_whole = each_row_of_index(old, |prefix, id| {
         let head = readable(find_head.query_row([id], |row| value(row, 0)).optional())?.flatten();
+        let head = head.filter(|head| matches!(head, Value::Blob(_)));
         let is_there = match &head {
-            Some(head @ Value::Blob(_)) => has_version(new, prefix, head)?,
-            _ => has_prefix(new, prefix)?,
+            Some(head) => has_version(new, prefix, head)?,
+            None => has_prefix(new, prefix)?,
         };
         found += i64::from(is_there);
-        match head {
-            Some(Value::Blob(_)) if is_there => Ok(()),
-            // The row that is there may be another one of the record.
-            _ if is_there => {
-                unread.insert(id, prefix);
-                Ok(())
+        if !is_there {
+            match readable(find.query([id])?.next())?.flatten() {
+                Some(row) => batch.push(row)?,
+                None => drop(lost.insert(prefix)),
             }
-            _ => match readable(find.query([id])?.next())? {
-                Some(Some(row)) => batch.push(row),
-                _ => {
-                    lost.insert(prefix);
-                    Ok(())
-                }
-            },
+        } else if head.is_none() {
+            unread.insert(id, prefix); // the row that is there may be another one of the record
         }
+        Ok(())
     })?;
     batch.finish(copied)?;
     remove_seen(old, &mut unread)?;

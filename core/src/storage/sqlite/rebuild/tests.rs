@@ -152,35 +152,47 @@ fn damage_index(path: &Path) {
     fs::write(path, file).unwrap();
 }
 
-/// Makes the index of the records without this entry.
-fn without_index<T>(path: &Path, change: impl FnOnce(&Connection) -> T) -> T {
+/// The only row of a query on the records, without its id.
+fn read_row(path: &Path, condition: &str) -> Vec<Value> {
+    let read = |row: &Row<'_>| (1..9).map(|column| row.get(column)).collect::<Result<_, _>>();
+    let sql = format!("SELECT * FROM record {condition}");
+    Connection::open(path).unwrap().query_row(&sql, (), read).unwrap()
+}
+
+/// Inserts the row under this id, and not into the index of the prefixes.
+fn insert_without_index(path: &Path, id: i64, row: Vec<Value>) {
     const OF_INDEX: &str = "FROM sqlite_schema WHERE name = 'record_prefix'";
     let connection = Connection::open(path).unwrap();
     let columns = |row: &Row<'_>| (0..5).map(|column| row.get(column)).collect::<Result<Vec<Value>, _>>();
     let entry = connection.query_row(&format!("SELECT * {OF_INDEX}"), (), columns).unwrap();
     connection.execute_batch(&format!("PRAGMA writable_schema = ON; DELETE {OF_INDEX}")).unwrap();
-    drop(connection);
-    let changed = change(&Connection::open(path).unwrap());
+    drop(connection); // the next one reads the schema again
+    let row = std::iter::once(Value::Integer(id)).chain(row);
+    let sql = "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    Connection::open(path).unwrap().execute(sql, params_from_iter(row)).unwrap();
     let connection = Connection::open(path).unwrap();
     connection.execute_batch("PRAGMA writable_schema = ON").unwrap();
     connection.execute("INSERT INTO sqlite_schema VALUES (?, ?, ?, ?, ?)", params_from_iter(entry)).unwrap();
-    changed
 }
 
-#[test]
-fn adjacent_damaged_rows_are_all_restored() {
+/// A closed store with ten records on several pages, the path of the database, and a copy.
+fn on_pages_with_copy() -> (tempfile::TempDir, std::path::PathBuf, SqliteStorage) {
     let (folder, storage) = storage();
     for number in 0..10 {
         storage.put(&locator(number), &on_pages(number), PutMode::Create).unwrap();
     }
     storage.close().unwrap();
-    let path = folder.path().join("records.db");
-    let whole = folder.path().join("whole.db");
+    let (path, whole) = (folder.path().join("records.db"), folder.path().join("whole.db"));
     fs::copy(&path, &whole).unwrap();
-    let copy = SqliteStorage::open_read_only(&whole).unwrap();
+    (folder, path, SqliteStorage::open_read_only(&whole).unwrap())
+}
+
+#[test]
+fn adjacent_damaged_rows_are_all_restored() {
+    let (_folder, path, copy) = on_pages_with_copy();
     for has_index in [true, false] {
-        fs::copy(&whole, &path).unwrap();
-        (4..7).for_each(|number| damage_page_of(&whole, [0x80 | number; 32], &path));
+        fs::copy(copy.path(), &path).unwrap();
+        (4..7).for_each(|number| damage_page_of(copy.path(), [0x80 | number; 32], &path));
         if !has_index {
             damage_index(&path);
         }
@@ -197,24 +209,10 @@ fn adjacent_damaged_rows_are_all_restored() {
 /// The locator in a damaged row names its record.
 #[test]
 fn a_damaged_row_that_the_index_lacks_is_restored() {
-    let (folder, storage) = storage();
-    for number in 0..10 {
-        storage.put(&locator(number), &on_pages(number), PutMode::Create).unwrap();
-    }
-    storage.close().unwrap();
-    let path = folder.path().join("records.db");
-    let whole = folder.path().join("whole.db");
-    fs::copy(&path, &whole).unwrap();
-    let copy = SqliteStorage::open_read_only(&whole).unwrap();
-    let read = |row: &Row<'_>| (1..9).map(|column| row.get(column)).collect::<Result<Vec<Value>, _>>();
-    let connection = Connection::open(&path).unwrap();
-    let row = connection.query_row("SELECT * FROM record WHERE id = 5", (), read).unwrap();
-    connection.execute("DELETE FROM record WHERE id = 5", ()).unwrap();
-    drop(connection);
-    without_index(&path, |connection| {
-        let sql = "INSERT INTO record VALUES (5, ?, ?, ?, ?, ?, ?, ?, ?)";
-        connection.execute(sql, params_from_iter(row)).unwrap();
-    });
+    let (_folder, path, copy) = on_pages_with_copy();
+    let row = read_row(&path, "WHERE id = 5");
+    Connection::open(&path).unwrap().execute("DELETE FROM record WHERE id = 5", ()).unwrap();
+    insert_without_index(&path, 5, row);
     damage_page_of(&path, [0x84; 32], &path);
     let storage = SqliteStorage::open(&path, Durability::Full).unwrap();
     assert_eq!(storage.rebuild(&copy).unwrap().restored, [locator(4)]);
@@ -229,8 +227,7 @@ fn a_hidden_version_does_not_take_the_place_of_a_damaged_visible_one() {
     let (folder, storage) = storage();
     storage.put(&locator(NUMBER), &version(1), PutMode::Create).unwrap();
     let path = folder.path().join("records.db");
-    let read = |row: &Row<'_>| (1..9).map(|column| row.get(column)).collect::<Result<Vec<Value>, _>>();
-    let hidden = Connection::open(&path).unwrap().query_row("SELECT * FROM record", (), read).unwrap();
+    let hidden = read_row(&path, "");
     storage.delete(&locator(NUMBER), None).unwrap();
     for number in 0..40 {
         storage.put(&locator(number), &record(1000), PutMode::Create).unwrap();
@@ -239,10 +236,7 @@ fn a_hidden_version_does_not_take_the_place_of_a_damaged_visible_one() {
     storage.close().unwrap();
     let whole = folder.path().join("whole.db");
     fs::copy(&path, &whole).unwrap();
-    without_index(&path, |connection| {
-        let sql = "INSERT INTO record VALUES (-5, ?, ?, ?, ?, ?, ?, ?, ?)";
-        connection.execute(sql, params_from_iter(hidden)).unwrap();
-    });
+    insert_without_index(&path, -5, hidden);
     let with_both = fs::read(&path).unwrap();
     let copy = SqliteStorage::open_read_only(&whole).unwrap();
     let (_other, empty) = self::storage();
