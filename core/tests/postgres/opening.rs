@@ -334,21 +334,27 @@ fn refusals_of_the_server_are_told_apart() {
     }
 }
 
-/// A trigger stands for a server that ends the session of a first attempt: the write is repeated.
+/// Makes a trigger that stands for a server which ends the session of a first attempt.
+fn end_first_attempt(schema: &str, n: usize, state: &str, [event, each, result]: [&str; 3]) {
+    Postgres::shared().sql(&format!(
+        "CREATE SEQUENCE {schema}.attempts_{n};
+        CREATE FUNCTION {schema}.end_{n}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF nextval('{schema}.attempts_{n}') = 1 THEN RAISE EXCEPTION 'ended' USING ERRCODE = '{state}'; END IF;
+            RETURN {result};
+        END $$;
+        CREATE TRIGGER end_{n} BEFORE {event} ON {schema}.records
+            FOR EACH {each} EXECUTE FUNCTION {schema}.end_{n}()"
+    ));
+}
+
+/// The write is repeated.
 #[test]
 fn a_session_that_the_server_ends_is_replaced() {
     let (server, schema) = (Postgres::shared(), &unique("ended"));
     let storage = PostgresStorage::open(&config(&server.url(schema))).unwrap();
     let record = [[1, 1, 0, 0].to_vec(), vec![0; 200]].concat();
     for (n, state) in ["57P01", "57P05", "25P03", "25P04", "08006"].into_iter().enumerate() {
-        server.sql(&format!(
-            "CREATE SEQUENCE {schema}.attempts_{n};
-            CREATE FUNCTION {schema}.end_{n}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-                IF nextval('{schema}.attempts_{n}') = 1 THEN RAISE EXCEPTION 'ended' USING ERRCODE = '{state}'; END IF;
-                RETURN NULL;
-            END $$;
-            CREATE TRIGGER end_{n} BEFORE INSERT ON {schema}.records EXECUTE FUNCTION {schema}.end_{n}()"
-        ));
+        end_first_attempt(schema, n, state, ["INSERT", "STATEMENT", "NULL"]);
         let locator = Locator::from_bytes([u8::try_from(n).unwrap(); 32]);
         if let Err(error) = storage.put(&locator, &record, PutMode::Create) {
             panic!("{state}: {error:?}");
@@ -357,7 +363,7 @@ fn a_session_that_the_server_ends_is_replaced() {
     }
 }
 
-/// A trigger stands for a server that ends the session of a first attempt. An idle one had not begun the statement.
+/// An idle session had not begun the statement.
 #[test]
 fn a_session_that_ends_while_idle_leaves_no_doubt() {
     let (server, schema) = (Postgres::shared(), &unique("doubt"));
@@ -366,14 +372,7 @@ fn a_session_that_ends_while_idle_leaves_no_doubt() {
     for (n, (state, is_known)) in [("57P05", true), ("25P03", true), ("25P04", false)].into_iter().enumerate() {
         let locator = Locator::from_bytes([n as u8; 32]);
         storage.put(&locator, &record, PutMode::Create).unwrap();
-        server.sql(&format!(
-            "CREATE SEQUENCE {schema}.attempts_{n};
-            CREATE FUNCTION {schema}.end_{n}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-                IF nextval('{schema}.attempts_{n}') = 1 THEN RAISE EXCEPTION 'ended' USING ERRCODE = '{state}'; END IF;
-                RETURN OLD;
-            END $$;
-            CREATE TRIGGER end_{n} BEFORE DELETE ON {schema}.records FOR EACH ROW EXECUTE FUNCTION {schema}.end_{n}()"
-        ));
+        end_first_attempt(schema, n, state, ["DELETE", "ROW", "OLD"]);
         let outcome = storage.delete(&locator, None);
         assert!(if is_known { matches!(outcome, Ok(true)) } else { outcome.is_err() }, "{state}: {outcome:?}");
         server.sql(&format!("DROP TRIGGER end_{n} ON {schema}.records"));

@@ -189,14 +189,11 @@ pub(super) const NOT_MIGRATED: &str = "the tables of Strongroom are missing: run
 
 /// Whether the network ended the connection.
 fn is_connection_lost(error: &tokio_postgres::Error) -> bool {
+    const LOST: [ErrorKind; 4] =
+        [ErrorKind::ConnectionReset, ErrorKind::ConnectionAborted, ErrorKind::BrokenPipe, ErrorKind::UnexpectedEof];
     let error: &(dyn std::error::Error + 'static) = error;
-    std::iter::successors(Some(error), |error| error.source())
-        .filter_map(|error| error.downcast_ref::<std::io::Error>())
-        .any(|error| {
-            let kind = error.kind();
-            matches!(kind, ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted)
-                || matches!(kind, ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof)
-        })
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.any(|error| error.downcast_ref::<std::io::Error>().is_some_and(|error| LOST.contains(&error.kind())))
 }
 
 /// The messages of an error and its causes. Details are left out, because they can contain values of columns.
