@@ -72,7 +72,8 @@ impl PostgresConfig {
         let Some(authority) = has_scheme.map(|rest| rest.split('/').next().unwrap_or_default()) else {
             return Err(invalid("the URL does not begin with postgres://"));
         };
-        if authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')) {
+        let (user, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
+        if user.contains(':') {
             return Err(password_in_url());
         }
         let mut own = Own::default();
@@ -80,8 +81,15 @@ impl PostgresConfig {
         for option in query.split('&').filter(|option| !option.is_empty()) {
             let (name, value) = option.split_once('=').ok_or_else(|| invalid("an option of the URL has no value"))?;
             names.push(name);
-            if !own.take(name, value)? {
-                rest.push(option.to_owned());
+            match name {
+                "host" | "port" if !hosts.is_empty() => {
+                    return Err(invalid(
+                        "it names hosts or ports before the `?` and behind it: name them in one place",
+                    ));
+                }
+                "host" => rest.extend(host_options(&decoded(value)?)),
+                _ if own.take(name, value)? => {}
+                _ => rest.push(option.to_owned()),
             }
         }
         let mut config = parse(base, &rest)?;
@@ -95,8 +103,7 @@ impl PostgresConfig {
                 match name.as_str() {
                     _ if is_given => {}
                     "password" => password = Some(Arc::new(value)),
-                    // The parser takes one host from each option.
-                    "host" => rest.extend(value.split(',').map(|host| format!("host={}", encode(host)))),
+                    "host" => rest.extend(host_options(&value)),
                     _ if own.take(&name, &encode(&value))? => {}
                     _ => rest.push(format!("{name}={}", encode(&value))),
                 }
@@ -215,6 +222,11 @@ fn parse(base: &str, options: &[String]) -> Result<Config, Error> {
     config.map_err(|error| invalid(&super::error::text(&error)))
 }
 
+/// The parser takes one host from each option.
+fn host_options(hosts: &str) -> impl Iterator<Item = String> {
+    hosts.split(',').map(|host| format!("host={}", encode(host)))
+}
+
 /// Whether the URL gives this option before its `?`.
 fn gives(config: &Config, name: &str) -> bool {
     match name {
@@ -303,19 +315,18 @@ struct Own {
 impl Own {
     /// Takes an option; `false` if it is one of the client's.
     fn take(&mut self, name: &str, value: &str) -> Result<bool, Error> {
-        let decoded = || decode(value).ok_or_else(|| invalid("an option of the URL is not valid UTF-8"));
         match name {
             "password" => return Err(password_in_url()),
-            "sslmode" => self.ssl_mode = Some(decoded()?),
+            "sslmode" => self.ssl_mode = Some(decoded(value)?),
             "sslrootcert" => {
-                self.authorities = Some(decoded()?.into()).filter(|path: &PathBuf| path.as_os_str() != "system");
+                self.authorities = Some(decoded(value)?.into()).filter(|path: &PathBuf| path.as_os_str() != "system");
             }
-            "sslcert" => self.certificate = Some(decoded()?.into()),
-            "sslkey" => self.key = Some(decoded()?.into()),
-            "passfile" => self.password_file = Some(decoded()?.into()),
-            "service" => self.service = Some(decoded()?),
+            "sslcert" => self.certificate = Some(decoded(value)?.into()),
+            "sslkey" => self.key = Some(decoded(value)?.into()),
+            "passfile" => self.password_file = Some(decoded(value)?.into()),
+            "service" => self.service = Some(decoded(value)?),
             "schema" => {
-                let schema = decoded()?;
+                let schema = decoded(value)?;
                 let is_valid = |char: char| char.is_ascii_lowercase() || char.is_ascii_digit() || char == '_';
                 if schema.is_empty() || schema.len() > 63 || !schema.chars().all(is_valid) || schema.starts_with("pg_")
                 {
@@ -351,6 +362,10 @@ fn is_local(config: &Config) -> bool {
     };
     config.get_hostaddrs().iter().all(std::net::IpAddr::is_loopback)
         && (!config.get_hostaddrs().is_empty() || config.get_hosts().iter().all(is_loopback))
+}
+
+fn decoded(value: &str) -> Result<String, Error> {
+    decode(value).ok_or_else(|| invalid("an option of the URL is not valid UTF-8"))
 }
 
 /// Percent-decodes the value of an option.
@@ -445,6 +460,17 @@ mod tests {
         }
     }
 
+    #[cfg(unix)]
+    #[test]
+    fn options_name_several_hosts() {
+        let hosts = |url: &str| PostgresConfig::new(url).unwrap().config.get_hosts().to_vec();
+        let expected = [Host::Tcp("one".into()), Host::Unix("/run/db".into())];
+        for url in ["postgres:///db?host=one,/run/db", "postgres://app@/db?host=one%2c%2Frun%2fdb&port=1,2"] {
+            assert_eq!(hosts(url), expected, "{url}");
+        }
+        assert_eq!(hosts("postgres:///db?host=one&host=%2Frun%2Fdb"), expected);
+    }
+
     #[test]
     fn keepalives_are_those_of_the_url() {
         let seconds = |url: &str| {
@@ -513,6 +539,8 @@ mod tests {
             "postgres://h:port/db",
             "postgres://h,i,j/db?hostaddr=10.0.0.1,10.0.0.2",
             "postgres:///db?host=h&host=i&host=j&port=1,2",
+            "postgres://h/db?host=i",
+            "postgres://app@h,i/db?port=5433",
             "postgres://h/db?x",
             "postgres://h/db?passfile=%f",
             "mysql://h",

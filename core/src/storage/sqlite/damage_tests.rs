@@ -225,7 +225,7 @@ fn tables_that_vanish_are_corrupt() {
 /// The bytes of a record in its row, and in each of its segments.
 const PART: usize = 100;
 /// The small pages, so that few records need many.
-const PAGE: usize = 512;
+pub(super) const PAGE: usize = 512;
 const RECORDS: u16 = 150;
 
 /// The locators are in another order than the rows.
@@ -343,7 +343,7 @@ fn damaged_pages_of_tables_and_indexes_hide_no_readable_record() {
 
 /// The header of a row, by the place of its last column: the types of so many integers, and of blobs with this length
 /// in total before the last column.
-fn header_of(file: &[u8], last_column: usize, integers: usize, blobs_len: usize) -> Range<usize> {
+pub(super) fn header_of(file: &[u8], last_column: usize, integers: usize, blobs_len: usize) -> Range<usize> {
     let len_of = |kind: u8| [0, 1, 2, 3, 4, 6, 8, 8, 0, 0].get(usize::from(kind)).copied();
     let is_header = |start: &usize| {
         let lens: Option<Vec<usize>> = file[start + 1..=start + integers].iter().map(|kind| len_of(*kind)).collect();

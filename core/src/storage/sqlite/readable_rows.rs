@@ -68,8 +68,8 @@ impl Order {
         let mut first = |from: i64| -> Outcome<Option<Option<i64>>> {
             check_interrupt()?;
             let found: Option<Option<i64>> = readable(statement.query_row([from], |row| row.get(0)).optional())?;
-            // A page in the place of another may lead back.
-            Ok(found.filter(|found| found.is_none_or(|found| found >= from)))
+            // A page in the place of another may lead back, or past others.
+            Ok(found.filter(|found| found.is_none_or(|found| found >= from && found <= end)))
         };
         let Some(start) = after.checked_add(1).filter(|start| *start <= end) else {
             return Ok(Next { at: None, is_gap: false });
@@ -94,7 +94,7 @@ impl Order {
                 nearer => (good, found) = (middle, nearer),
             }
         }
-        Ok(Next { at: found.flatten().filter(|at| *at <= end), is_gap: good > start })
+        Ok(Next { at: found.flatten(), is_gap: good > start })
     }
 }
 

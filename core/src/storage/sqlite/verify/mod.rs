@@ -21,6 +21,8 @@ pub(super) const STEP_BYTES: u64 = 8 << 20;
 const TABLE: &str = "table record";
 /// The most damaged rows of one step. One more is the result of a row that cannot be read.
 const STEP_DAMAGE: usize = 100;
+/// The rows behind the last row to check that a search looks at: more than a page has.
+const LOOK_AHEAD: u64 = 256;
 
 /// A position between rows, or within a record. Its text is `row.<id>.<end>` or `row.<id>.<end>.<segment>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,10 +114,11 @@ pub(super) fn verify(connection: &Connection, position: Option<&VerifyPosition>,
     Ok(Verified { records: step.records, bytes: step.bytes, damage, next })
 }
 
-/// The id of the last row.
+/// The id of the last row, or the highest one if the last page is damaged, or in the place of another.
 fn last_row(connection: &Connection) -> i64 {
-    let last = connection.query_row("SELECT max(id) FROM record NOT INDEXED", (), |row| row.get(0));
-    last.unwrap_or(None).unwrap_or(i64::MAX)
+    let sql = "SELECT last FROM (SELECT max(id) AS last FROM record NOT INDEXED)
+        WHERE NOT EXISTS (SELECT 1 FROM record NOT INDEXED WHERE id > last)";
+    connection.query_row(sql, (), |row| row.get(0)).unwrap_or(None).unwrap_or(i64::MAX)
 }
 
 /// Checks the records in the order of their rows.
@@ -132,9 +135,10 @@ pub(super) fn check_rows(connection: &Connection, start: RowPosition, limit: usi
         at.segment = None;
     }
     let Some(first) = at.id.checked_add(1) else { return Ok(step) };
-    let sql = format!("SELECT {} FROM record NOT INDEXED WHERE id >= ?1 AND id <= ?2 ORDER BY id", row::COLUMNS);
+    let sql = format!("SELECT {} FROM record NOT INDEXED WHERE id >= ?1 ORDER BY id", row::COLUMNS);
     let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query((first, at.end))?;
+    let mut rows = statement.query([first])?;
+    let mut behind_end = 0;
     loop {
         if step.is_full(limit) {
             step.next = Some(at);
@@ -145,14 +149,22 @@ pub(super) fn check_rows(connection: &Connection, start: RowPosition, limit: usi
             Some(None) => return Ok(step),
             Some(Some(row)) => {
                 let id = row.get(0)?;
+                if id > at.end {
+                    // Writers added it, unless its id is damaged, or a page is in the place of another.
+                    behind_end += 1;
+                    if behind_end > LOOK_AHEAD.min(at.end.abs_diff(first)) {
+                        return Ok(step);
+                    }
+                    continue;
+                }
                 if id <= start.id {
                     // A page in the place of another leads back: each step must go on, or the search would not end.
                     return skip_damage(connection, step, at, limit);
                 }
-                if id <= at.id {
+                if id <= at.id || behind_end > 0 {
                     step.add(None, None, TABLE, DamageKind::Malformed);
                 }
-                at.id = id;
+                (at.id, behind_end) = (id, 0);
                 check_row(connection, &mut step, at, row)?;
                 if step.next.is_some() {
                     return Ok(step);

@@ -1,8 +1,10 @@
 //! Tests of the search for damage: its positions, the lengths of its steps, what it finds behind damage, and what it
 //! reads from SQLite's own check.
 
-use super::super::damage_tests::{choices, damage_pages, database_of_short_parts, locator_of, parts_of, readable_rows};
-use super::super::tests::{damage_page_with, locator, record, storage};
+use super::super::damage_tests::{
+    PAGE, choices, damage_pages, database_of_short_parts, header_of, locator_of, parts_of, readable_rows,
+};
+use super::super::tests::{damage_page_with, locator, pages_of, record, storage};
 use super::super::{Durability, SqliteStorage, checksum};
 use super::structure::Structure;
 use super::*;
@@ -134,6 +136,51 @@ fn rows_behind_damaged_pages_of_table_and_index_are_checked() {
             assert_eq!((of_records.next(), of_records.next()), (expected.as_ref(), None), "{what}");
             assert!(found.damage.iter().any(|damage| damage.place == TABLE), "{what}");
             storage.close().unwrap();
+        }
+    }
+}
+
+/// A page that has the contents of another is sound by itself, and so is a row whose id is damaged: no row is readable
+/// with an error, but others are passed over.
+#[test]
+fn misplaced_pages_and_ids_are_found() {
+    const RECORDS: u64 = 40;
+    const FIRST_ID: i64 = 20_000; // three bytes
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.db");
+    database_of_short_parts(&path, 40);
+    let connection = Connection::open(&path).unwrap();
+    connection.execute("UPDATE record SET id = id + ?1", [FIRST_ID - 1]).unwrap();
+    drop(connection);
+    let whole = std::fs::read(&path).unwrap();
+    let search_in = |file: &[u8]| {
+        std::fs::write(&path, file).unwrap();
+        let storage = SqliteStorage::open(&path, Durability::Relaxed).unwrap();
+        let found = search(&storage);
+        storage.close().unwrap();
+        found
+    };
+    assert_eq!(search_in(&whole), Verified { records: RECORDS, ..Verified::default() });
+
+    // In the root's place, a page would be a sound table; the search of the structure compares it with its index.
+    let pages = &pages_of(&path, "record")[1..];
+    for (from, to) in
+        pages.iter().flat_map(|from| pages.iter().map(move |to| (from, to))).filter(|(from, to)| from != to)
+    {
+        let mut file = whole.clone();
+        file.copy_within(*from..from + PAGE, *to);
+        assert_ne!(search_in(&file).damage, [], "{from} at {to}");
+    }
+
+    for number in 0..40 {
+        let [first, ..] = parts_of(number);
+        let last_column = whole.windows(32).position(|window| window == &first[68..]).unwrap();
+        let header = header_of(&whole, last_column, 6, LOCATOR_LEN + 68);
+        for bit in (0..24).filter(|bit| bit % 8 < 7) {
+            let mut file = whole.clone();
+            file[header.start - 3 + bit / 8] ^= 1 << (bit % 8);
+            let found = search_in(&file);
+            assert!(found.records == RECORDS || !found.damage.is_empty(), "{number}, {bit}: {found:?}");
         }
     }
 }
