@@ -140,6 +140,10 @@ pub(super) fn check_rows(connection: &Connection, start: RowPosition, limit: usi
     let mut rows = statement.query([first])?;
     let mut behind_end = 0;
     loop {
+        // The search of one record looks at no other row, which may be damaged.
+        if first >= at.end && at.id >= at.end {
+            return Ok(step);
+        }
         if step.is_full(limit) {
             step.next = Some(at);
             return Ok(step);
@@ -152,7 +156,7 @@ pub(super) fn check_rows(connection: &Connection, start: RowPosition, limit: usi
                 if id > at.end {
                     // Writers added it, unless its id is damaged, or a page is in the place of another.
                     behind_end += 1;
-                    if behind_end > LOOK_AHEAD.min(at.end.abs_diff(first)) {
+                    if behind_end > LOOK_AHEAD {
                         return Ok(step);
                     }
                     continue;

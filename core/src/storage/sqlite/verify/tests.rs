@@ -12,9 +12,13 @@ use crate::storage::{LOCATOR_LEN, PutMode, Storage};
 
 /// The sum of all steps.
 fn search(storage: &SqliteStorage) -> Verified {
-    let (mut sum, mut position) = (Verified::default(), None);
+    search_from(storage, None, 1000)
+}
+
+fn search_from(storage: &SqliteStorage, mut position: Option<VerifyPosition>, limit: usize) -> Verified {
+    let mut sum = Verified::default();
     for _ in 0..100 {
-        let step = storage.verify(position.as_ref(), 1000).unwrap();
+        let step = storage.verify(position.as_ref(), limit).unwrap();
         sum.records += step.records;
         sum.damage.extend(step.damage);
         position = step.next;
@@ -137,6 +141,29 @@ fn rows_behind_damaged_pages_of_table_and_index_are_checked() {
             assert!(found.damage.iter().any(|damage| damage.place == TABLE), "{what}");
             storage.close().unwrap();
         }
+    }
+}
+
+/// The search of one record looks at no other row, which may be damaged.
+#[test]
+fn an_intact_record_beside_a_damaged_page_is_intact() {
+    const RECORDS: u16 = 150;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.db");
+    database_of_short_parts(&path, RECORDS);
+    let whole = std::fs::read(&path).unwrap();
+    for of_table in choices(&path, "record").into_iter().take(3) {
+        damage_pages(&path, &whole, &of_table);
+        let readable = readable_rows(&path, "record", 1..i64::from(RECORDS) + 1);
+        let storage = SqliteStorage::open(&path, Durability::Relaxed).unwrap();
+        for id in readable {
+            let record = VerifyPosition::Record(locator_of(u16::try_from(id - 1).unwrap()));
+            for limit in [1, 10] {
+                let found = search_from(&storage, Some(record.clone()), limit);
+                assert_eq!((found.records, &*found.damage), (1, &[][..]), "{of_table:?} {id}");
+            }
+        }
+        storage.close().unwrap();
     }
 }
 
