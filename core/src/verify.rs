@@ -258,32 +258,41 @@ pub fn repair(storage: &Arc<dyn Storage>, copy: &dyn Storage) -> Result<Repaired
         Err(SettingsFault::Storage(error)) => return Err(error),
         _ => return refuse("the copy is not a store, or its settings are damaged: give another backup"),
     };
-    match settings_of(&**storage) {
-        Ok(Some(ours)) if ours.store_id == theirs.store_id => {}
+    let has_settings = match settings_of(&**storage) {
+        Ok(Some(ours)) if ours.store_id == theirs.store_id => true,
         Ok(_) => return refuse("the copy is another store: give a backup of this store"),
         Err(SettingsFault::Storage(error)) => return Err(error),
         Err(SettingsFault::Unreadable(Unreadable::NewerVersion)) => {
             return Err(Error::Unsupported("the store has settings of a newer version: use a newer Strongroom".into()));
         }
-        Err(_) => restore_settings(&**storage, copy)?,
+        Err(_) if has_record_of(&**storage, copy)? => false,
+        Err(_) => {
+            return refuse(
+                "the settings of the store are damaged, and the copy has no record that is readable in it: give a later backup",
+            );
+        }
+    };
+    let repaired = Arc::clone(storage).repair(copy)?;
+    // Not before: a write to a damaged storage could overwrite intact records.
+    if !has_settings {
+        let (ours, theirs) = (storage.settings()?, copy.settings()?);
+        if let Some(theirs) = theirs.filter(|theirs| ours.as_ref() != Some(theirs)) {
+            storage.swap_settings(ours.as_deref(), &theirs)?;
+        }
     }
-    Ok(Arc::clone(storage).repair(copy)?)
+    Ok(repaired)
 }
 
-/// Takes damaged settings from the copy, if both have a version of a record in common: no two stores have.
-fn restore_settings(storage: &dyn Storage, copy: &dyn Storage) -> Result<(), Error> {
-    const SAMPLE: usize = 100;
+/// Whether a damaged storage has a version of a record in common with a copy: no two stores have.
+fn has_record_of(storage: &dyn Storage, copy: &dyn Storage) -> Result<bool, Error> {
+    const SAMPLE: usize = 1000;
 
-    let mut is_same = false;
-    for entry in storage.list(None, SAMPLE)? {
-        is_same |= copy.info(&entry.locator)?.is_some_and(|info| info.head == entry.info.head);
+    for entry in copy.list(None, SAMPLE)? {
+        match storage.info(&entry.locator) {
+            Ok(Some(info)) if info.head == entry.info.head => return Ok(true),
+            Err(error) if !error.is_of_record() => return Err(error.into()),
+            _ => {}
+        }
     }
-    if !is_same {
-        let text = "the settings of the store are damaged, and the copy has none of its records: give a later backup";
-        return Err(Error::InvalidArgument(text.into()));
-    }
-    match (storage.settings(), copy.settings()?) {
-        (Ok(ours), Some(theirs)) => Ok(storage.swap_settings(ours.as_deref(), &theirs)?),
-        _ => Ok(()), // a rebuild takes them from the copy
-    }
+    Ok(false)
 }

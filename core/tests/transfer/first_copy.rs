@@ -79,6 +79,68 @@ fn the_first_copy_of_a_database_with_a_damaged_page_has_the_rest() {
     assert_eq!(run_paths(&path, &to).unwrap().unchanged, copied.records);
 }
 
+/// A write to a copy of such pages would overwrite a record that is intact, or free its pages.
+#[test]
+fn the_first_copy_of_a_database_with_shared_pages_loses_no_intact_record() {
+    const PAGE: usize = 8192;
+
+    fn page(file: &[u8], number: u32) -> &[u8] {
+        &file[(number as usize - 1) * PAGE..][..PAGE]
+    }
+
+    fn number(bytes: &[u8]) -> u32 {
+        u32::from_be_bytes(bytes[..4].try_into().unwrap())
+    }
+
+    /// The number of the first page that holds only bytes of this record.
+    fn first_page(file: &[u8], fill: u8) -> u32 {
+        let pages = 1..=u32::try_from(file.len() / PAGE).unwrap();
+        let full: Vec<_> = pages.filter(|one| page(file, *one)[4..1000].iter().all(|byte| *byte == fill)).collect();
+        let is_first = |one: &&u32| !full.iter().any(|before| number(page(file, *before)) == **one);
+        *full.iter().find(is_first).unwrap()
+    }
+
+    type Change = fn(&mut [u8]);
+    let changes: [(&str, Change); 2] = [
+        ("the first record continues as the second one", |file| {
+            let [from, to] = [0x81, 0x82].map(|fill| first_page(file, fill).to_be_bytes());
+            let places: Vec<_> =
+                file.windows(4).enumerate().filter(|(_, four)| *four == from).map(|(at, _)| at).collect();
+            places.into_iter().for_each(|at| file[at..at + 4].copy_from_slice(&to));
+        }),
+        ("a page of the second record is free", |file| {
+            let used = first_page(file, 0x82).to_be_bytes();
+            let trunk = number(&file[32..]) as usize; // SQLite's file format, 1.3 and 1.5
+            file[(trunk - 1) * PAGE + 8..][..4].copy_from_slice(&used);
+            let damaged = (first_page(file, 0x81) as usize - 1) * PAGE;
+            file[damaged + 100] ^= 1;
+        }),
+    ];
+    for (what, change) in changes {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, to] = ["from.db", "to.db"].map(|name| folder.path().join(name));
+        let from = database(folder.path(), "from.db");
+        drop(open(&from));
+        let locator = |fill: u8| Locator::from_bytes([fill; 32]);
+        for fill in 0x81..=0x90 {
+            let record = [&[1, 1, 0, 0], &[fill; 40_000][..]].concat();
+            from.put(&locator(fill), &record, PutMode::Create).unwrap();
+        }
+        (0x89..=0x90).for_each(|fill| assert!(from.delete(&locator(fill), None).unwrap()));
+        let expected: BTreeMap<_, _> = contents(&from).into_iter().filter(|(one, _)| *one != locator(0x81)).collect();
+        from.close().unwrap();
+        let mut file = fs::read(&path).unwrap();
+        change(&mut file);
+        fs::write(&path, file).unwrap();
+        let copied = run_paths(&path, &to).unwrap();
+        assert_eq!((copied.records, copied.damaged), (7, vec![locator(0x81)]), "{what}");
+        assert!(contents(&database(folder.path(), "to.db")) == expected, "{what}");
+        let sql = "PRAGMA integrity_check";
+        let found: String = Connection::open(&to).unwrap().query_row(sql, (), |row| row.get(0)).unwrap();
+        assert_eq!(found, "ok", "{what}");
+    }
+}
+
 /// A copy of the pages would have the same index.
 #[test]
 fn the_first_copy_of_a_database_with_a_damaged_index_is_a_whole_database() {

@@ -19,7 +19,7 @@ fn flip(sample: &Sample, bit: usize, of: Use) -> Outcome {
         Use::Records => damage.place.starts_with("row") || is_structure(damage),
         Use::Segments => damage.place.starts_with("segment") || is_structure(damage),
         Use::Index => damage.place.starts_with("index") || is_structure(damage),
-        Use::Header | Use::Other => damage.locator.is_none(),
+        Use::Header | Use::Settings | Use::Pending | Use::Other => damage.locator.is_none(),
     };
     assert!(found.damage.iter().any(is_of), "{of:?}: {found:?}");
     // Damage in one record names this record.

@@ -15,6 +15,8 @@ pub(super) enum Use {
     Records,
     Segments,
     Index,
+    Settings,
+    Pending,
     Other,
 }
 
@@ -30,6 +32,8 @@ pub(super) fn uses(path: &Path) -> Vec<Use> {
             ("index", _) => Use::Index,
             (_, "record") => Use::Records,
             (_, "segment") => Use::Segments,
+            (_, "settings") => Use::Settings,
+            (_, "pending") => Use::Pending,
             _ => continue,
         };
         mark(&file, root as usize, of, &mut uses);

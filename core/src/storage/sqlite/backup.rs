@@ -5,12 +5,13 @@ use std::path::Path;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
-use super::SqliteStorage;
 use super::error::Outcome;
 use super::open::check_name;
 use super::path;
 use super::rows::{self, check_interrupt};
 use super::schema::PAGE_SIZE;
+use super::verify::structure;
+use super::{SqliteStorage, connection_settings};
 use crate::storage::Error;
 
 /// The pages of a step, after which an interrupt is heeded.
@@ -24,7 +25,7 @@ impl SqliteStorage {
     }
 
     /// Copies one state of the database to the empty file `path`, not durably. Others may use the database meanwhile.
-    /// `progress` gets the number of bytes.
+    /// `progress` gets the number of bytes. [`Error::Corrupt`] if pages are damaged.
     pub(crate) fn copy_pages(&self, path: &Path, progress: &mut dyn FnMut(u64)) -> Result<(), Error> {
         let flags =
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
@@ -33,8 +34,13 @@ impl SqliteStorage {
             // The file is of no use until it is complete.
             to.pragma_update(None, "synchronous", "OFF")?;
             to.query_row("PRAGMA journal_mode = OFF", (), |_| Ok(()))?;
-            rows::settings(connection)?; // the transaction begins, so that all steps copy the same state
+            rows::begin_read(connection)?; // the transaction begins, so that all steps copy the same state
             copy(connection, &mut to, progress)?;
+            connection_settings::set_interruptible(&mut to, true)?;
+            // A write to it could then overwrite intact records.
+            if structure::check(&to)?.needs_rebuild {
+                return Err(Error::Corrupt.into());
+            }
             to.close().map_err(|(_, error)| error)?;
             Ok(())
         });

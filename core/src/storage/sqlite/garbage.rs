@@ -8,9 +8,12 @@
 use rusqlite::Connection;
 
 use super::error::Outcome;
+use crate::storage::Error;
 
 /// The mark of a dead object, stored instead of the time when a segment was last added.
 pub(super) const DEAD: i64 = 0;
+/// No segment is added later: a row with a later time is that of another table, whose page is in the place of this one.
+const LATEST: i64 = 1 << 40;
 
 /// The most segments that one transaction removes, 4 MiB, which bounds the wait of other writers.
 pub(super) const SEGMENTS_AT_ONCE: usize = 16;
@@ -23,7 +26,7 @@ pub(super) fn remove_some(connection: &Connection, object: i64) -> Outcome<bool>
     if connection.execute("UPDATE pending SET touched = ?2 WHERE object = ?1", (object, DEAD))? == 0 {
         return Ok(true); // it belongs to a record by now, or was removed
     }
-    if delete_segments(connection, object, SEGMENTS_AT_ONCE)? == SEGMENTS_AT_ONCE {
+    if !has_record(connection, object)? && delete_segments(connection, object, SEGMENTS_AT_ONCE)? == SEGMENTS_AT_ONCE {
         return Ok(false);
     }
     connection.execute("DELETE FROM pending WHERE object = ?1", [object])?;
@@ -32,7 +35,7 @@ pub(super) fn remove_some(connection: &Connection, object: i64) -> Outcome<bool>
 
 /// Records that the segments of a removed record must be reclaimed.
 pub(super) fn add_dead(connection: &Connection, object: i64) -> Outcome<()> {
-    connection.execute("INSERT INTO pending (object, touched) VALUES (?1, ?2)", (object, DEAD))?;
+    connection.execute("INSERT OR REPLACE INTO pending (object, touched) VALUES (?1, ?2)", (object, DEAD))?;
     Ok(())
 }
 
@@ -40,6 +43,12 @@ pub(super) fn add_dead(connection: &Connection, object: i64) -> Outcome<()> {
 pub(super) fn mark_dead(connection: &Connection) -> Outcome<()> {
     connection.execute("UPDATE pending SET touched = ?1", [DEAD])?;
     Ok(())
+}
+
+/// Whether an object belongs to a record although it is pending: after a lost write of the disk, a page of `pending` can
+/// be older than the rest of the file.
+fn has_record(connection: &Connection, object: i64) -> Outcome<bool> {
+    Ok(connection.prepare_cached("SELECT 1 FROM record WHERE object = ?1")?.exists([object])?)
 }
 
 /// Objects that belong to no record.
@@ -53,8 +62,19 @@ pub(super) fn dead(connection: &Connection) -> Outcome<Vec<i64>> {
 }
 
 fn objects(connection: &Connection, newest: i64) -> Outcome<Vec<i64>> {
-    let mut statement = connection.prepare("SELECT object FROM pending WHERE touched <= ?1")?;
-    Ok(statement.query_map([newest], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?)
+    let mut statement = connection.prepare("SELECT object, touched FROM pending")?;
+    let mut rows = statement.query(())?;
+    let mut objects = Vec::new();
+    while let Some(row) = rows.next()? {
+        let touched: i64 = row.get(1)?;
+        if !(DEAD..=LATEST).contains(&touched) {
+            return Err(Error::Corrupt.into());
+        }
+        if touched <= newest {
+            objects.push(row.get(0)?);
+        }
+    }
+    Ok(objects)
 }
 
 /// Removes at most `limit` segments, and returns how many there were.

@@ -21,7 +21,7 @@ use super::reclaimer::Reclaimer;
 use super::schema::{self, Identity, PAGE_SIZE, not_ours};
 use super::second_copy::Claim;
 use super::writer::Writer;
-use super::{Durability, SqliteStorage, connection_settings};
+use super::{Durability, SqliteStorage, connection_settings, rows};
 use crate::storage::Error;
 use crate::storage::commit_queue::CommitQueue;
 use crate::util::files::{folder_of, is_no_room, with_suffix};
@@ -200,7 +200,7 @@ fn open_database(path: &Path, durability: Durability, may_create: bool) -> Outco
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     connection_settings::apply(&connection, durability)?;
     // Creates the log and its index if they are missing.
-    connection.query_row("SELECT count(*) FROM settings", (), |_| Ok(()))?;
+    rows::begin_read(&connection)?;
     Ok(connection)
 }
 

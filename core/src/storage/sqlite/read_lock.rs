@@ -16,6 +16,7 @@ use rusqlite::Connection;
 
 use super::error::{Fault, Outcome};
 use super::handle_state::HandleState;
+use super::rows;
 use crate::util::background_thread::{BackgroundThread, Requests};
 
 /// The time between two releases of the lock.
@@ -50,7 +51,7 @@ fn hold(connection: &Connection, state: &HandleState, requests: &Requests) -> Ou
     while idle < IDLE_TICKS && state.check_writable().is_ok() {
         let held = if quiet >= QUIET_TICKS && checkpoint(connection)? {
             let transaction = connection.unchecked_transaction()?;
-            transaction.query_row("SELECT count(*) FROM settings", (), |_| Ok(()))?;
+            rows::begin_read(&transaction)?;
             Some(transaction)
         } else {
             None

@@ -312,6 +312,11 @@ pub(super) fn rename(connection: &Connection, from: &Locator, head: &Head, to: &
     }
 }
 
+/// Begins the read of a transaction, on a page that must be readable in any case.
+pub(super) fn begin_read(connection: &Connection) -> Outcome<()> {
+    Ok(connection.prepare_cached("SELECT count(*) FROM sqlite_schema")?.query_row((), |_| Ok(()))?)
+}
+
 pub(super) fn settings(connection: &Connection) -> Outcome<Option<Vec<u8>>> {
     let mut statement = connection.prepare_cached("SELECT document FROM settings")?;
     Ok(statement.query_row((), |row| row.get(0)).optional()?)

@@ -39,6 +39,7 @@ const SCHEMA: &str = "
     ) STRICT;
     CREATE INDEX record_prefix ON record (prefix);
     CREATE INDEX record_expires_at ON record (expires_at) WHERE expires_at IS NOT NULL;
+    CREATE INDEX record_object ON record (object) WHERE object IS NOT NULL;
     CREATE TABLE segment (
         id INTEGER PRIMARY KEY,
         object INTEGER NOT NULL,

@@ -242,6 +242,30 @@ fn an_active_upload_is_not_swept() {
     assert!(storage.get(&locator(1)).unwrap() == Some(vec![7; 40 << 20]));
 }
 
+/// A page of `pending` that a disk did not write names an object that a record has got since.
+#[test]
+fn the_segments_of_a_record_are_never_swept() {
+    let (_folder, storage) = storage();
+    let path = storage.path().to_owned();
+    storage.put(&locator(1), &record(600_000), PutMode::Create).unwrap();
+    let make_pending = |storage: &SqliteStorage, touched: i64| {
+        let sql = "INSERT INTO pending SELECT object, ?1 FROM record";
+        storage.database.write(|connection| Ok(connection.execute(sql, [touched])?)).unwrap();
+    };
+    for touched in [garbage::DEAD, 1_700_000_000] {
+        make_pending(&storage, touched);
+        let other = SqliteStorage::open(&path, Durability::Full).unwrap();
+        assert_eq!((count(&other, "pending"), count(&other, "segment")), (0, 2));
+        assert!(other.get(&locator(1)).unwrap() == Some(record(600_000)));
+        make_pending(&storage, touched);
+        storage.maintain().unwrap();
+        assert!(storage.get(&locator(1)).unwrap() == Some(record(600_000)));
+    }
+    make_pending(&storage, 1_700_000_000);
+    assert!(storage.delete(&locator(1), None).unwrap());
+    wait_for_reclamation(&storage);
+}
+
 /// The lock fails to show a running upload: the sweep begins, then the upload commits.
 #[test]
 fn an_abandoned_upload_does_not_commit() {

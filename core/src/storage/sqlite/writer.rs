@@ -134,7 +134,7 @@ impl Writer {
     }
 
     fn has_unsynced_commits(&self) -> Outcome<bool> {
-        self.connection.query_row("SELECT count(*) FROM settings", (), |_| Ok(()))?; // sees the commits of others
+        rows::begin_read(&self.connection)?; // sees the commits of others
         Ok(self.has_unsynced || version(&self.connection)? != self.version)
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use rusqlite::{Connection, OptionalExtension, ffi};
 
 use super::super::error::{Fault, Outcome};
+use super::super::garbage;
 use super::super::readable_rows::each_row_of_index;
 use super::super::rows::check_interrupt;
 use super::super::scan;
@@ -151,10 +152,13 @@ pub(crate) fn find_orphans(connection: &Connection) -> Outcome<Vec<i64>> {
 
 /// Finds segments that belong to no record and no upload, and pending objects that belong to a record.
 fn orphans(connection: &Connection, found: &mut Structure) -> Outcome<()> {
-    let mut pending: BTreeSet<i64> = BTreeSet::new();
-    for object in connection.prepare("SELECT object FROM pending")?.query_map((), |row| row.get(0))? {
-        pending.insert(object?);
-    }
+    let pending = match garbage::pending(connection) {
+        Err(Fault(Error::Corrupt)) => {
+            found.add_page("table pending"); // SQLite's check accepts a page of another table in its place
+            return Ok(());
+        }
+        objects => BTreeSet::from_iter(objects?),
+    };
     let sql = "SELECT object FROM record NOT INDEXED WHERE object >= ?1 ORDER BY object LIMIT ?2";
     let mut of_records = connection.prepare(sql)?;
     let sql = "SELECT DISTINCT object FROM segment WHERE object BETWEEN ?1 AND ?2 ORDER BY object";
