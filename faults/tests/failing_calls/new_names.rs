@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use strongroom::transfer::{Copied, CopyOptions, copy};
-use strongroom::{Error, Keyring, KeyringProtection, KeyringSecret, Location, RecordKey, Strongroom};
+use strongroom::{Error, IndexKey, Keyring, KeyringProtection, KeyringSecret, Location, RecordKey, Strongroom};
 use strongroom_faults::{Call, Disk, Event, Fault};
 
 use super::check::{DATABASE, scratch};
@@ -132,6 +132,36 @@ fn a_failed_creation_of_a_keyring_can_be_repeated() {
         }
         assert!(open(&path, IDENTITY).unwrap().entries().is_empty());
     }
+}
+
+#[test]
+fn the_name_of_a_new_database_becomes_durable() {
+    let run = |path: &Path| {
+        let builder = Strongroom::builder().path(path).index_key(IndexKey::from_bytes(&[7; 32]).unwrap());
+        builder.open().and_then(|store| store.store("id", "data").and(store.close()))
+    };
+    let folder = scratch();
+    let disk = Disk::at(folder.path()).unwrap();
+    disk.fail(None);
+    run(&folder.path().join(DATABASE)).unwrap();
+    let mut named = 0;
+    for fault in faults(&disk).into_iter().filter(|fault| fault.call == Call::Sync) {
+        let folder = scratch();
+        let disk = Disk::at(folder.path()).unwrap();
+        let path = folder.path().join(DATABASE);
+        disk.record();
+        disk.fail(Some(fault));
+        let outcome = run(&path);
+        disk.fail(None);
+        let is_durable = || disk.take_log().events.iter().any(|event| matches!(event, Event::FolderSynced));
+        if !is_durable() && path.exists() {
+            named += 1;
+            disk.record();
+            run(&path).unwrap();
+            assert!(is_durable(), "{fault:?}: {outcome:?}");
+        }
+    }
+    assert!(named > 0, "no sync of the folder failed");
 }
 
 #[test]
