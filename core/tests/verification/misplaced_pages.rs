@@ -80,3 +80,20 @@ fn damaged_settings_are_restored_with_damaged_pages() {
         assert_eq!(sample.noticed(&open(&sample.path).unwrap()), (Vec::new(), false), "{what}");
     }
 }
+
+#[test]
+fn a_repair_empties_no_store() {
+    let sample = Sample::new();
+    let uses = uses(&sample.whole);
+    let mut file = std::fs::read(&sample.path).unwrap();
+    for of in [Use::Records, Use::Index] {
+        let root = uses.iter().position(|one| *one == of).unwrap();
+        file[root * PAGE..(root + 1) * PAGE].fill(0xff);
+    }
+    std::fs::write(&sample.path, &file).unwrap();
+    let storage = sample.damaged();
+    let outcome = repair(&storage, &sample.copy());
+    assert!(matches!(&outcome, Err(Error::Unsupported(text)) if text.contains("backup")), "{outcome:?}");
+    storage.close().unwrap();
+    assert!(std::fs::read(&sample.path).unwrap() == file);
+}

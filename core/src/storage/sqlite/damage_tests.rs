@@ -285,10 +285,13 @@ pub(super) fn damage_pages(path: &Path, whole: &[u8], pages: &[usize]) {
     std::fs::write(path, file).unwrap();
 }
 
-fn repair(path: &Path, copy: &dyn Storage) -> (Arc<SqliteStorage>, Repaired) {
+/// `None` if no record is readable.
+fn repair(path: &Path, copy: &dyn Storage) -> Option<(Arc<SqliteStorage>, Repaired)> {
     let storage = Arc::new(SqliteStorage::open(path, Durability::Relaxed).unwrap());
-    let repaired = Arc::clone(&storage).repair(copy).unwrap();
-    (storage, repaired)
+    match Arc::clone(&storage).repair(copy) {
+        Err(Error::Unsupported(_)) => None,
+        repaired => Some((storage, repaired.unwrap())),
+    }
 }
 
 fn is_intact(storage: &SqliteStorage, number: u16) -> bool {
@@ -320,7 +323,10 @@ fn damaged_pages_of_tables_and_indexes_hide_no_readable_record() {
                     readable_records.contains(&id) && (2 * id - 1..=2 * id).all(|id| readable_segments.contains(&id))
                 };
 
-                let (storage, repaired) = repair(&path, &copy);
+                let Some((storage, repaired)) = repair(&path, &copy) else {
+                    assert!(readable_records.is_empty(), "{what}");
+                    continue;
+                };
                 let gone = (0..RECORDS).filter(|number| !is_intact(&storage, *number)).collect::<Vec<_>>();
                 assert!(gone.iter().all(|number| !was_readable(*number)), "{what}: {gone:?}");
                 assert!(gone.is_empty() || repaired.lost == [unknown.clone()], "{what}: {:?}", repaired.lost);
@@ -328,7 +334,7 @@ fn damaged_pages_of_tables_and_indexes_hide_no_readable_record() {
                 storage.close().unwrap();
 
                 damage_pages(&path, &whole, &[&of_table[..], of_index].concat());
-                let (storage, repaired) = repair(&path, &empty);
+                let (storage, repaired) = repair(&path, &empty).unwrap();
                 for number in 0..RECORDS {
                     assert!(!was_readable(number) || is_intact(&storage, number), "{what}: {number}");
                 }

@@ -20,7 +20,7 @@ use super::rows::{self, check_interrupt, prefix};
 use super::verify::row::{self, place_of_lost};
 use super::writer::Writer;
 use super::{Durability, SqliteStorage, schema};
-use crate::storage::{Damage, DamageKind, Error, Locator, Repaired, Storage};
+use crate::storage::{self, Damage, DamageKind, Error, Locator, Repaired, Storage};
 use crate::util::files::folder_of;
 
 /// How often a rebuild starts again because another process has written.
@@ -63,6 +63,11 @@ impl SqliteStorage {
         repaired.lost.extend(removed.map(|locator| Damage::new(Some(locator), "table record", DamageKind::Mismatch)));
         restore_lost_rows(&new, copy, lost, &mut repaired)?;
         if !is_whole {
+            if storage::is_empty(&*new)? {
+                let text = "no record of the database can be read, so a repair would leave an empty store: put the \
+                            backup in its place";
+                return Err(Error::Unsupported(text.into()).into());
+            }
             repaired.lost.push(Damage::new(None, "table record", DamageKind::Missing));
         }
         let _leader = database.commit_queue.lead_alone().ok_or(Error::Busy)?;
