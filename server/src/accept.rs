@@ -172,7 +172,7 @@ async fn serve(
     accepted: Accepted,
     mut ended: watch::Receiver<bool>,
 ) {
-    let (hosts, mut replaced) = (accepted.hosts.clone(), pin!(accepted.replaced()));
+    let (hosts, replaced) = (accepted.hosts.clone(), accepted.replaced.clone());
     let established = tokio::select! {
         established = timeout(server.head, accepted.establish(connection)) => established,
         () = connection.is_evicted() => return,
@@ -187,9 +187,16 @@ async fn serve(
     let io = TokioIo::new(stream);
     let router = TowerToHyperService::new(server.router.clone());
     let answering = Arc::clone(connection);
+    let is_ending = {
+        let (replaced, ended) = (replaced.clone(), ended.clone());
+        move || replaced.is_replaced() || *ended.borrow()
+    };
     let service = service_fn(move |mut request: Request<Incoming>| {
         let connection = Arc::clone(&answering);
-        let active_request = connection.begin(request.version() == Version::HTTP_2);
+        let is_http2 = request.version() == Version::HTTP_2;
+        // After a GOAWAY, hyper accepts streams until the client acknowledges a PING, which it need not do.
+        let refused = is_http2 && is_ending();
+        let active_request = (!refused).then(|| connection.begin(is_http2));
         request.extensions_mut().insert(hosts.clone());
         request.extensions_mut().insert(Arc::clone(&connection));
         if let Some(namespace) = &namespace {
@@ -198,6 +205,9 @@ async fn serve(
         let router = router.clone();
         async move {
             connection.writable().await;
+            if refused {
+                return Err(h2::Error::from(h2::Reason::REFUSED_STREAM));
+            }
             let Ok(answer) = router.call(request).await;
             drop(active_request); // the answer counts as a running request itself
             match answer.extensions().get::<RefusedStream>() {
@@ -208,13 +218,14 @@ async fn serve(
     });
     let mut serving = pin!(server.builder.serve_connection(io, service));
     let close_timeout = tokio::select! {
+        biased;
+        () = replaced.wait() => server.head, // first: no request is read after it
         _ = serving.as_mut() => return,
+        _ = ended.wait_for(|ended| *ended) => server.head,
         () = connection.expired(server.timeouts) => CLOSE_TIMEOUT,
         () = connection.is_evicted() => EVICTION,
-        () = replaced.as_mut() => server.head,
-        _ = ended.wait_for(|ended| *ended) => server.head,
     };
-    // A request that arrived in the meantime is answered.
+    // After a timeout or an eviction, a request that arrived in the meantime is answered.
     serving.as_mut().graceful_shutdown();
     tokio::select! {
         _ = serving.as_mut() => {}

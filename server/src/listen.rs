@@ -8,7 +8,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 #[cfg(unix)]
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::watch;
 
 use crate::config::address::ListenAddress;
 use crate::config::document::Config;
@@ -16,7 +15,7 @@ use crate::connection::{Client, Connection};
 use crate::host::Hosts;
 use crate::monitored_stream::MonitoredStream;
 use crate::start_error::StartError;
-use crate::tls::{self, CertificateNamespace, Certificates};
+use crate::tls::{self, CertificateNamespace, Certificates, Replaced};
 #[cfg(unix)]
 use crate::unix_socket::{self, Access, SocketFile};
 
@@ -41,7 +40,7 @@ enum Socket {
 pub(crate) struct Accepted {
     stream: Accept,
     pub(crate) hosts: Hosts,
-    replaced: Option<watch::Receiver<()>>,
+    pub(crate) replaced: Replaced,
     peer: Option<SocketAddr>,
 }
 
@@ -167,8 +166,8 @@ impl Listener {
             Socket::Unix { listener, .. } => (Accept::Unix(listener.accept().await?.0), None),
         };
         let replaced = match &stream {
-            Accept::Tcp(_, Some(tls)) => Some(tls.replaced()),
-            _ => None,
+            Accept::Tcp(_, Some(tls)) => tls.replaced(),
+            _ => Replaced::default(),
         };
         Ok(Accepted { stream, hosts: self.hosts.clone(), replaced, peer })
     }
@@ -191,20 +190,6 @@ impl Accepted {
             Accept::Tcp(stream, None) => Ok(plain(Box::new(MonitoredStream::new(stream, connection)))),
             #[cfg(unix)]
             Accept::Unix(stream) => Ok(plain(Box::new(MonitoredStream::new(stream, connection)))),
-        }
-    }
-
-    /// Completes when the certificates of this connection are replaced.
-    pub(crate) fn replaced(&self) -> impl Future<Output = ()> + Send + use<> {
-        let replaced = self.replaced.clone();
-        async move {
-            // An error means that the service stops, which has its own signal for connections.
-            if let Some(mut replaced) = replaced
-                && replaced.changed().await.is_ok()
-            {
-                return;
-            }
-            std::future::pending::<()>().await;
         }
     }
 }

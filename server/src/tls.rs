@@ -47,9 +47,9 @@ impl Certificates {
         self.0.replaced.send_replace(());
     }
 
-    /// A receiver that is notified of each later replacement.
-    pub(crate) fn replaced(&self) -> watch::Receiver<()> {
-        self.0.replaced.subscribe()
+    /// Whether and when they are replaced from now on.
+    pub(crate) fn replaced(&self) -> Replaced {
+        Replaced(Some(self.0.replaced.subscribe()))
     }
 
     pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> io::Result<TlsStream<S>> {
@@ -76,6 +76,26 @@ impl Certificates {
         });
         let first = found.next()?;
         found.all(|other| other == first).then(|| first.clone())
+    }
+}
+
+/// Whether the certificates of a connection are replaced; never, if it has none.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Replaced(Option<watch::Receiver<()>>);
+
+impl Replaced {
+    pub(crate) fn is_replaced(&self) -> bool {
+        // An error means that the service stops, which has its own signal for connections.
+        self.0.as_ref().is_some_and(|replaced| replaced.has_changed().unwrap_or(false))
+    }
+
+    pub(crate) async fn wait(self) {
+        if let Some(mut replaced) = self.0
+            && replaced.changed().await.is_ok()
+        {
+            return;
+        }
+        std::future::pending::<()>().await;
     }
 }
 

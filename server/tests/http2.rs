@@ -5,8 +5,9 @@ use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::frames::{self, Frames};
 use crate::support::wait::DEADLINE;
-use crate::support::{Running, config, encryption, encryption_over, storage};
+use crate::support::{Running, config, encryption, encryption_over, storage, storage_with};
 use bytes::Bytes;
 use h2::Reason;
 use http_body_util::{BodyExt, Full};
@@ -184,4 +185,31 @@ fn a_reset_body_stores_nothing() {
         cut(&server, "/v1/create-many", &[], &one_of_two, reason);
         assert_eq!(memory.stats(0).unwrap().records, 0, "{reason}");
     }
+}
+
+/// A client need not acknowledge the end of a connection.
+#[test]
+fn a_stop_refuses_new_streams_and_finishes_the_others() {
+    let mut config = config();
+    (config.limits.head_seconds, config.limits.body_seconds, config.limits.grace_seconds) = (1, 180, 180);
+    let memory = Arc::new(MemoryStorage::new());
+    let mut server = storage_with(memory.clone(), &config);
+    let stream = std::net::TcpStream::connect(server.address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let mut frames = Frames::begin(stream);
+    let headers = [("if-none-match", "*"), ("content-type", "application/octet-stream")];
+    frames.request(1, &format!("PUT /v1/records/{}", "7".repeat(64)), &headers, true);
+    frames.request(3, "GET /healthz", &[], false);
+    assert_eq!(frames.next(3).unwrap().0, frames::HEADERS);
+    server.begin_to_stop();
+    while frames.next(0).unwrap().0 != frames::GOAWAY {}
+    for stream in [5, 7] {
+        frames.request(stream, "GET /healthz", &[], false);
+        assert_eq!(frames.next(stream), Some((frames::RST_STREAM, frames::REFUSED.to_vec())));
+    }
+    frames.end_body(1, &[7; 200]);
+    assert_eq!(frames.next(1).unwrap().0, frames::HEADERS);
+    while frames.next(0).is_some() {}
+    server.wait();
+    assert_eq!(memory.stats(0).unwrap().records, 1);
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::frames::{self, Frames};
 use crate::support::wait::{DEADLINE, wait_for};
 use crate::support::{Running, start_with_reloader, token, write_secret};
 use rcgen::{
@@ -95,12 +96,17 @@ impl Authority {
 }
 
 fn connect(server: &Running, client: Arc<ClientConfig>) -> io::Result<Tls> {
+    let mut stream = connect_quietly(server, client)?;
+    get(&mut stream)?;
+    Ok(stream)
+}
+
+/// A connection without a request.
+fn connect_quietly(server: &Running, client: Arc<ClientConfig>) -> io::Result<Tls> {
     let connection = ClientConnection::new(client, "localhost".try_into().unwrap()).unwrap();
     let socket = TcpStream::connect(server.address)?;
     socket.set_read_timeout(Some(Duration::from_secs(60)))?;
-    let mut stream = StreamOwned::new(connection, socket);
-    get(&mut stream)?;
-    Ok(stream)
+    Ok(StreamOwned::new(connection, socket))
 }
 
 /// A request on a connection that stays open.
@@ -158,6 +164,51 @@ fn a_revoked_client_is_refused_from_the_reload_on() {
     fs::write(folder.path().join("revoked.pem"), other.revocations(&[])).unwrap();
     let (server, _) = storage(&config);
     assert!(authority.connect(&server, &honest).is_err());
+}
+
+/// HTTP/2 clients need not acknowledge the end of a connection, and pipelines of HTTP/1 may go on.
+#[test]
+fn a_revoked_client_gets_no_more_answers_on_its_connection() {
+    let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new());
+    let mut config = authority.config(folder.path());
+    config.limits.head_seconds = 1;
+    config.limits.body_seconds = 180;
+    let memory = Arc::new(MemoryStorage::new());
+    let (server, reloader) = start_with_reloader(Service::storage(memory.clone(), &config).unwrap(), &config);
+    let revoked = authority.client(&authority.certificate(8));
+    let put = |digit: &str| format!("PUT /v1/records/{}", digit.repeat(64));
+
+    let mut frames = Frames::begin(connect_quietly(&server, Arc::clone(&revoked)).unwrap());
+    let headers = [("if-none-match", "*"), ("content-type", "application/octet-stream")];
+    frames.request(1, &put("1"), &headers, true);
+    frames.request(3, "GET /healthz", &[], false);
+    assert_eq!(frames.next(3).unwrap().0, frames::HEADERS);
+    let mut pipeline = connect(&server, revoked).unwrap();
+    let head = format!("{} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/octet-stream\r\n", put("2"));
+    pipeline
+        .write_all(format!("{head}if-none-match: *\r\nexpect: 100-continue\r\ncontent-length: 200\r\n\r\n").as_bytes())
+        .unwrap();
+    let mut begun = [0; 25];
+    pipeline.read_exact(&mut begun).unwrap();
+    assert_eq!(&begun, b"HTTP/1.1 100 Continue\r\n\r\n");
+
+    fs::write(folder.path().join("revoked.pem"), authority.revocations(&[8])).unwrap();
+    reloader.reload().unwrap();
+    for stream in [5, 7] {
+        frames.request(stream, "GET /v1/stats", &[], false);
+        assert_eq!(frames.next(stream), Some((frames::RST_STREAM, frames::REFUSED.to_vec())));
+    }
+    let rest = format!("{}GET /v1/stats HTTP/1.1\r\nhost: localhost\r\n\r\n", "7".repeat(200));
+    pipeline.write_all(rest.as_bytes()).unwrap();
+    let mut answers = String::new();
+    let _ = pipeline.read_to_string(&mut answers);
+    assert!(answers.starts_with("HTTP/1.1 204 ") && answers.matches("HTTP/1.1").count() == 1, "{answers}");
+
+    // The request that was under way is answered, and then the connection ends.
+    frames.end_body(1, &[7; 200]);
+    assert_eq!(frames.next(1).unwrap().0, frames::HEADERS);
+    while frames.next(0).is_some() {}
+    assert_eq!(memory.stats(0).unwrap().records, 2);
 }
 
 /// A revocation takes effect although another file is invalid. An invalid file keeps its old content in use.

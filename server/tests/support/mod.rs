@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub(crate) mod frames;
 #[path = "../../../core/tests/support/model.rs"]
 pub(crate) mod model;
 #[path = "../../../core/tests/support/pattern.rs"]
