@@ -92,11 +92,10 @@ where
         // The length of the answer to a GET (RFC 9110 section 8.6).
         let len = response.body().len();
         response.headers_mut().entry(CONTENT_LENGTH).or_insert(len.into());
+        observation.sent();
         return response.map(|_| Body::empty());
     }
-    response.map(|content| {
-        answer::send(content, &shared, (under_way, unauthenticated), route, observation.request_id.clone())
-    })
+    response.map(|content| answer::send(content, &shared, (under_way, unauthenticated), observation))
 }
 
 /// Fails if the route needs a token and the request has none with its scope. The namespace to which the token or the

@@ -88,6 +88,12 @@ impl Metrics {
         }
     }
 
+    /// Counts an error that has cut an answer.
+    pub(crate) fn count_error(&self, error: &'static str) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts.errors.entry(error).or_default() += 1;
+    }
+
     /// The most bytes of the text.
     pub(crate) fn text_bytes(&self) -> u64 {
         let upstreams = self.upstreams.get().map_or(0, |upstreams| upstreams.services().len());
@@ -113,7 +119,7 @@ impl Metrics {
         let throttled: u64 = throttled.map(|(_, count)| count).sum();
         header(to, "throttled_requests_total", "counter", "Answers 429, for lack of a valid token.")?;
         writeln!(to, "strongroom_throttled_requests_total {throttled}")?;
-        header(to, "errors_total", "counter", "Errors answered, by name.")?;
+        header(to, "errors_total", "counter", "Errors that were answered or cut an answer, by name.")?;
         for error in (0..=u8::MAX).filter_map(ErrorCode::from_number).map(ErrorCode::name) {
             let count = counts.errors.get(error).copied().unwrap_or_default();
             writeln!(to, "strongroom_errors_total{{error=\"{error}\"}} {count}")?;

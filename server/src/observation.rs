@@ -1,10 +1,13 @@
-//! The log line of a request, and its count in the metrics by route and outcome. They contain no data from the client.
+//! The log line of a request, its count in the metrics by route and outcome, and its line in the audit log. They contain
+//! no data from the client.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use axum::body::Body;
 use hyper::{Method, StatusCode};
+use tokio::sync::watch;
 
 use crate::audit::{AuditedRecord, AuditedRequest};
 use crate::body::unsent_answer::Response;
@@ -18,21 +21,36 @@ use crate::shared::Shared;
 /// The status in the log and the metrics if the client disconnected before the answer.
 const CLIENT_GONE: u16 = 499;
 
-/// A request's log line and metrics, recorded even if the client disconnected before the answer.
+/// A request's log line, metrics and line in the audit log, recorded even if the client disconnected before the end of
+/// the answer.
 pub(crate) struct Observation {
     shared: Arc<Shared>,
     route: &'static str,
     method: Method,
     pub(crate) request_id: String,
     start: Instant,
-    answered: bool,
+    progress: Progress,
     /// Whether the request is a probe, or another one that everybody may send.
     is_public: bool,
     pub(crate) connection: Option<Arc<Connection>>,
     /// The name of the request's token.
     pub(crate) token: Option<Arc<str>>,
     pub(crate) record: AuditedRecord,
-    _in_flight: Counted,
+    in_flight: Option<Counted>,
+    /// The stop of the service waits until this is dropped.
+    _observed: watch::Receiver<()>,
+}
+
+/// How far a request has come.
+#[derive(Clone, Copy, Debug)]
+enum Progress {
+    Unanswered,
+    /// The answer has begun.
+    Answered {
+        status: u16,
+        error: Option<&'static str>,
+    },
+    Over,
 }
 
 impl Observation {
@@ -40,12 +58,13 @@ impl Observation {
         Self {
             request_id: shared.request_ids.next(),
             start: Instant::now(),
-            answered: false,
+            progress: Progress::Unanswered,
             is_public: access == Access::Everybody,
             connection: None,
             token: None,
             record: AuditedRecord::default(),
-            _in_flight: Counted::new(&shared.metrics.in_flight),
+            in_flight: Some(Counted::new(&shared.metrics.in_flight)),
+            _observed: shared.observed.subscribe(),
             shared: Arc::clone(shared),
             route,
             method,
@@ -60,8 +79,8 @@ impl Observation {
                 (response::problem(problem), Some(error), cause)
             }
         };
-        self.answered = true;
         let (status, micros) = self.count(response.status(), error);
+        (self.progress, self.in_flight) = (Progress::Answered { status, error }, None);
         let (request_id, route) = (self.request_id.as_str(), self.route);
         let (peer, token) = (self.peer(), self.token.as_deref());
         if status >= 500 {
@@ -71,8 +90,31 @@ impl Observation {
         } else {
             tracing::info!(target: "strongroom", request_id, route, status, micros, error, peer, token, "answered");
         }
-        self.audit(status, error);
         response
+    }
+
+    /// Ends the observation: the answer was sent.
+    pub(crate) fn sent(mut self) {
+        if let Progress::Answered { status, error } = std::mem::replace(&mut self.progress, Progress::Over) {
+            self.audit(status, error);
+        }
+    }
+
+    /// Ends the observation: `problem` has cut the answer.
+    pub(crate) fn failed(mut self, problem: Problem) {
+        if let Progress::Answered { status, .. } = std::mem::replace(&mut self.progress, Progress::Over) {
+            self.cut(status, problem);
+        }
+    }
+
+    /// Records that this service has cut the answer, or the request before it.
+    fn cut(&self, status: u16, problem: Problem) {
+        let (error, cause) = (problem.title, problem.cause);
+        self.shared.metrics.count_error(error);
+        let (request_id, route) = (self.request_id.as_str(), self.route);
+        let (peer, token) = (self.peer(), self.token.as_deref());
+        tracing::error!(target: "strongroom", request_id, route, error, cause, peer, token, "the answer was cut");
+        self.audit(status, Some(error));
     }
 
     fn peer(&self) -> Option<&str> {
@@ -97,6 +139,7 @@ impl Observation {
     pub(crate) fn refuse(mut self) -> hyper::Response<Body> {
         let mut response = self.answered(Err(Problem::refused())).map(|_| Body::empty());
         response.extensions_mut().insert(RefusedStream);
+        self.sent();
         response
     }
 
@@ -109,14 +152,27 @@ impl Observation {
 
 impl Drop for Observation {
     fn drop(&mut self) {
-        if self.answered {
-            return;
-        }
-        let (status, micros) = self.count(StatusCode::from_u16(CLIENT_GONE).unwrap_or_default(), None);
         let (request_id, route) = (self.request_id.as_str(), self.route);
         let (peer, token) = (self.peer(), self.token.as_deref());
-        tracing::info!(target: "strongroom", request_id, route, status, micros, peer, token, "the client gave up");
-        self.audit(status, Some("ClientGone"));
+        match (self.progress, self.shared.is_stopped()) {
+            (Progress::Over, _) => {}
+            (Progress::Unanswered, true) => {
+                let (status, _) = self.count(StatusCode::SERVICE_UNAVAILABLE, None);
+                self.cut(status, Problem::stopped());
+            }
+            (Progress::Unanswered, false) => {
+                let (status, micros) = self.count(StatusCode::from_u16(CLIENT_GONE).unwrap_or_default(), None);
+                tracing::info!(target: "strongroom", request_id, route, status, micros, peer, token, "the client gave up");
+                self.audit(status, Some("ClientGone"));
+            }
+            (Progress::Answered { status, .. }, true) => self.cut(status, Problem::stopped()),
+            (Progress::Answered { status, error }, false) => {
+                self.shared.metrics.cut.fetch_add(1, Ordering::Relaxed);
+                let message = "the client did not take the answer to its end";
+                tracing::info!(target: "strongroom", request_id, route, peer, token, "{message}");
+                self.audit(status, error.or(Some("ClientGone")));
+            }
+        }
     }
 }
 

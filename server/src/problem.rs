@@ -115,6 +115,11 @@ impl Problem {
         Self::busy(StatusCode::SERVICE_UNAVAILABLE, "the service is about to stop: use another one")
     }
 
+    /// The service has stopped before the end of the answer.
+    pub(crate) fn stopped() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, &Error::Closed)
+    }
+
     /// Too many concurrent requests without a valid token on an HTTP/2 connection.
     pub(crate) fn refused() -> Self {
         Self::busy(StatusCode::TOO_MANY_REQUESTS, "too many requests without a valid token at once")

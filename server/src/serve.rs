@@ -182,8 +182,10 @@ impl Server {
         let finished = async { while loops.join_next().await.is_some() {} };
         if timeout(grace, finished).await.is_err() {
             tracing::warn!(target: "strongroom", "requests were cut: the grace period is over");
+            shared.stop();
         }
         loops.shutdown().await;
+        let _ = timeout(OBSERVED, shared.observed.closed()).await; // the tasks of cut requests end by themselves
         shared.readiness.interrupt();
         if let Some(file) = &service.token_uses {
             file.save(|| service.shared.token_uses());
@@ -223,6 +225,8 @@ impl Server {
     }
 }
 
+/// How long a stop waits for the lines of cut requests.
+const OBSERVED: Duration = Duration::from_secs(1);
 /// How long a service of a cluster drains, unless the configuration says otherwise.
 const DRAIN_SECONDS: u64 = 2;
 

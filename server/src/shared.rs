@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 use strongroom::protocol::nodes::Nodes;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::audit::Audit;
 use crate::background_work::BackgroundWork;
@@ -51,8 +51,12 @@ pub(crate) struct Shared {
     /// `None` if none is configured.
     pub(crate) audit: Option<Audit>,
     pub(crate) request_ids: RequestIds,
+    /// Has a receiver for each request whose line in the audit log is not written yet.
+    pub(crate) observed: watch::Sender<()>,
     /// Whether the service is about to stop.
     draining: AtomicBool,
+    /// Whether its stop cuts the requests that still run.
+    stopped: AtomicBool,
     /// Its part in the cluster, once it has joined.
     #[cfg(feature = "cluster")]
     pub(crate) cluster: OnceLock<Cluster>,
@@ -87,7 +91,9 @@ impl Shared {
             authentication,
             audit: config.audit.as_deref().map(Audit::open).transpose()?,
             request_ids: RequestIds::new()?,
+            observed: watch::Sender::new(()),
             draining: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
             #[cfg(feature = "cluster")]
             cluster: OnceLock::new(),
             limits: limits.clone(),
@@ -101,6 +107,15 @@ impl Shared {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Notes that requests end from now on because the service has stopped.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
     }
 
     /// The services of the cluster; `None` without one.

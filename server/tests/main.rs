@@ -25,6 +25,7 @@ mod support;
 
 mod admin;
 mod aio;
+mod audit;
 mod awaited;
 mod balancing;
 mod batches;

@@ -15,10 +15,12 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::transfer_deadline::TransferDeadline;
-use super::unsent_answer::{Content, Cut, Permits};
+use super::unsent_answer::{Content, Cut, Permits, SourceFailed};
 use crate::connection::{ActiveRequest, Deadline};
 use crate::counted::Counted;
 use crate::http2_stream::end_of_stream;
+use crate::observation::Observation;
+use crate::problem::Problem;
 use crate::shared::Shared;
 
 /// The most bytes that are passed to the connection as one slice. Progress within a slice is not visible.
@@ -26,17 +28,17 @@ const SLICE_LEN: usize = 64 << 10;
 /// The most bytes of an answer that the connection may hold.
 const WINDOW: usize = 256 << 10;
 
-/// The body for the connection. Until it is sent, its request counts as running, and possibly as one without a valid
-/// token. Route and `request_id` are for the log.
+/// The body for the connection. Until it is sent, its request is observed and counts as running, and possibly as one
+/// without a valid token.
 pub(crate) fn send(
     content: Content,
     shared: &Arc<Shared>,
     (active_request, unauthenticated): (ActiveRequest, Option<Counted>),
-    route: &'static str,
-    request_id: String,
+    observation: Observation,
 ) -> Body {
     let left = content.len();
     if left == 0 {
+        observation.sent();
         return Body::empty();
     }
     let connection = Arc::clone(active_request.connection());
@@ -60,7 +62,7 @@ pub(crate) fn send(
         left,
         unsent,
         waits_for_end: connection.is_http2(),
-        log: Some((Arc::clone(shared), route, request_id)),
+        observation: Some(observation),
     })
 }
 
@@ -166,11 +168,24 @@ struct PacedBody {
     /// HTTP/1 drops a body once all of it is taken, before it is sent; HTTP/2 drops a body early only if it is
     /// cancelled.
     waits_for_end: bool,
-    /// Present until the answer is sent. If the body is dropped before, it is logged as aborted.
-    log: Option<(Arc<Shared>, &'static str, String)>,
+    /// Present until the answer is sent, or its source has failed.
+    observation: Option<Observation>,
 }
 
 impl PacedBody {
+    fn end(&mut self) {
+        if let Some(observation) = self.observation.take() {
+            observation.sent();
+        }
+    }
+
+    fn fail(&mut self, problem: Problem) -> Cut {
+        if let Some(observation) = self.observation.take() {
+            observation.failed(problem);
+        }
+        Cut
+    }
+
     /// Waits until at most `max_unsent` bytes are unsent; fails if that takes too long.
     fn poll_sent(&self, context: &mut Context<'_>, max_unsent: usize) -> Poll<Result<(), Cut>> {
         let is_sent = || self.unsent.bytes.load(Ordering::Acquire) <= max_unsent;
@@ -190,10 +205,8 @@ impl PacedBody {
 
 impl Drop for PacedBody {
     fn drop(&mut self) {
-        let Some((shared, route, request_id)) = self.log.take() else { return };
-        if self.left > 0 || self.waits_for_end {
-            shared.metrics.cut.fetch_add(1, Ordering::Relaxed);
-            tracing::info!(target: "strongroom", request_id, route, "the client did not take the answer to its end");
+        if self.left == 0 && !self.waits_for_end {
+            self.end();
         }
     }
 }
@@ -208,7 +221,7 @@ impl hyper::body::Body for PacedBody {
             // The request runs until everything is sent: otherwise it could not be aborted any more.
             return match ready!(this.poll_sent(context, 0)) {
                 Ok(()) => {
-                    this.log = None;
+                    this.end();
                     Poll::Ready(None)
                 }
                 Err(cut) => Poll::Ready(Some(Err(cut))),
@@ -220,8 +233,8 @@ impl hyper::body::Body for PacedBody {
         while this.slices.is_empty() {
             match ready!(Pin::new(&mut this.body).poll_frame(context)) {
                 Some(Ok(frame)) => this.slices = frame.into_data().unwrap_or_default(),
-                // A body that ends early has failed.
-                Some(Err(_)) | None => return Poll::Ready(Some(Err(Cut))),
+                Some(Err(error)) => return Poll::Ready(Some(Err(this.fail(problem(error))))),
+                None => return Poll::Ready(Some(Err(this.fail(Problem::internal("the answer ended early"))))),
             }
         }
         let bytes = this.slices.split_to(this.slices.len().min(SLICE_LEN));
@@ -231,5 +244,16 @@ impl hyper::body::Body for PacedBody {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.left)
+    }
+}
+
+/// The problem of the source of a body.
+fn problem(error: axum::Error) -> Problem {
+    match error.into_inner().downcast() {
+        Ok(failed) => {
+            let SourceFailed(problem) = *failed;
+            problem
+        }
+        Err(error) => Problem::internal(&error.to_string()),
     }
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::mpsc;
 
-use super::unsent_answer::{Cut, Permits};
+use super::unsent_answer::{Permits, SourceFailed};
 use crate::blocking_pool::PoolOwned;
 use crate::concurrency_limit::ConcurrencyLimit;
 use crate::problem::Problem;
@@ -62,13 +62,12 @@ pub(crate) async fn stream(source: PoolOwned<impl ChunkSource>, len: u64) -> Res
                     chunk
                 }
                 Err(problem) => {
-                    let (error, cause) = (problem.title, problem.cause);
-                    tracing::error!(target: "strongroom", error, cause, "an answer was cut");
+                    let _ = sender.send(Err(problem)).await; // fails if the answer has ended
                     return;
                 }
             };
             left -= chunk.len() as u64;
-            if sender.send(chunk).await.is_err() {
+            if sender.send(Ok(chunk)).await.is_err() {
                 return; // the answer has ended
             }
         }
@@ -83,24 +82,30 @@ async fn next_chunk<S: ChunkSource>(source: PoolOwned<S>, left: u64) -> Result<(
 
 struct ChunkedBody {
     first: Option<Bytes>,
-    rest: mpsc::Receiver<Bytes>,
+    rest: mpsc::Receiver<Result<Bytes, Problem>>,
     left: u64,
 }
 
 impl hyper::body::Body for ChunkedBody {
     type Data = Bytes;
-    type Error = Cut;
+    type Error = SourceFailed;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, SourceFailed>>> {
         if self.left == 0 {
             return Poll::Ready(None);
         }
         let chunk = match self.first.take() {
-            Some(first) => Some(first),
+            Some(first) => Some(Ok(first)),
             None => std::task::ready!(self.rest.poll_recv(context)),
         };
-        // A source that ends early has failed.
-        let Some(chunk) = chunk else { return Poll::Ready(Some(Err(Cut))) };
+        let chunk = match chunk {
+            Some(Ok(chunk)) => chunk,
+            Some(Err(problem)) => return Poll::Ready(Some(Err(SourceFailed(problem)))),
+            None => return Poll::Ready(None), // too early
+        };
         self.left = self.left.saturating_sub(chunk.len() as u64);
         Poll::Ready(Some(Ok(Frame::data(chunk))))
     }

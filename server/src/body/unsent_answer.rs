@@ -7,6 +7,7 @@ use hyper::body::Body as _;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::concurrency_limit::ConcurrencyLimit;
+use crate::problem::Problem;
 
 /// The answer of a handler.
 pub(crate) type Response = hyper::Response<Content>;
@@ -67,6 +68,11 @@ impl Content {
         Self { permits, ..self }
     }
 }
+
+/// The source of an answer's body failed.
+#[derive(Debug, thiserror::Error)]
+#[error("the source of the answer failed")]
+pub(super) struct SourceFailed(pub(super) Problem);
 
 /// The answer could not be sent completely.
 #[derive(Debug, thiserror::Error)]

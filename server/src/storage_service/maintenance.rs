@@ -36,6 +36,9 @@ pub(super) async fn verify(mut call: Call<StorageBackend>) -> Result<Response, P
     let (position, limit) = call.json_body(documents::read_verify, BODY).await?;
     let position: Option<VerifyPosition> =
         position.map(|text| text.parse()).transpose().map_err(|_| Problem::bad_request(BODY))?;
+    if let Some(VerifyPosition::Record(locator)) = position {
+        call.audit(|| Some(locator));
+    }
     let limit = limit.min(VERIFY_RECORDS);
     let verified = call.run(Effect::None, move |backend| backend.0.verify(position.as_ref(), limit)).await?;
     let damage = verified.damage.into_iter().map(|damage| (damage.locator, damage.place, damage.kind.to_string()));

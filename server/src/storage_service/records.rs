@@ -251,6 +251,7 @@ pub(super) async fn rename(mut call: Call<StorageBackend>) -> Result<Response, P
     const BODY: &str =
         "the body must be {from, head, to}: locators of 64 lower-case hex digits, and a head of 91 characters";
     let (from, head, to) = call.json_body(documents::read_rename::<HEAD_LEN>, BODY).await?;
+    call.audit(|| Some(from));
     let head = Head::require(&head)?;
     call.run(Effect::Write, move |backend| backend.0.rename(&from, &head, &to)).await?;
     Ok(empty(StatusCode::NO_CONTENT))

@@ -23,6 +23,10 @@ impl<S: Read + Write> Frames<S> {
         frames
     }
 
+    pub(crate) fn into_inner(self) -> S {
+        self.0
+    }
+
     fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         let len = u32::try_from(payload.len()).unwrap().to_be_bytes();
         let head = [&len[1..], &[kind, flags], &stream.to_be_bytes()].concat();
