@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use strongroom::{Error, read_all, sync_folder_of};
-use strongroom_server::{ListedToken, NewToken, Scope, StartError, finished_lines, list_tokens, read_token_uses};
+use strongroom_server::{ListedToken, NewToken, Scope, StartError, list_tokens, read_token_uses, tokens_text};
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
@@ -96,7 +96,7 @@ fn new_token(
 fn list(options: &Options, path: &Path, uses: Option<&Path>) -> Result<(), Failure> {
     let failed = || Failure::io_at("cannot read the file of --tokens", path);
     let content = read(&File::open(path).map_err(failed())?, failed())?;
-    let listed = list_tokens(finished_lines(&content)?).map_err(StartError::from)?;
+    let listed = list_tokens(tokens_text(&content)?).map_err(StartError::from)?;
     let read_uses = |path| read_token_uses(path).map_err(Failure::io_at("cannot read the file of --uses", path));
     let uses = uses.map(read_uses).transpose()?.unwrap_or_default();
     let mut rows = vec![["name", "scopes", "namespace", "expires", "last use"].map(str::to_owned)];
@@ -120,10 +120,9 @@ fn list(options: &Options, path: &Path, uses: Option<&Path>) -> Result<(), Failu
 
 /// Makes the token's line a comment by one byte, so that a crash leaves the line or the comment.
 fn revoke(options: &Options, path: &Path, name: &str) -> Result<(), Failure> {
-    let mut file = OpenOptions::new().read(true).write(true).open(path).map_err(failed(path))?;
-    file.lock().map_err(failed(path))?;
+    let mut file = open_to_change(path, OpenOptions::new().read(true).write(true))?;
     let content = read(&file, failed(path))?;
-    let listed = list_tokens(finished_lines(&content)?).map_err(StartError::from)?;
+    let listed = list_tokens(tokens_text(&content)?).map_err(StartError::from)?;
     let is_it = |token: &&ListedToken| token.name.as_deref() == Some(name) || token.hash == name;
     let found: Vec<_> = listed.iter().filter(is_it).collect();
     if found.is_empty() {
@@ -144,6 +143,17 @@ fn revoke(options: &Options, path: &Path, name: &str) -> Result<(), Failure> {
     )
 }
 
+/// Opens and locks the file: two programs change it one after the other.
+fn open_to_change(path: &Path, options: &OpenOptions) -> Result<File, Failure> {
+    let file = options.open(path).map_err(failed(path))?;
+    // A pipe keeps no line, and a read would wait.
+    if !file.metadata().map_err(failed(path))?.is_file() {
+        return Err(Failure::argument("the file of --tokens is not a regular file"));
+    }
+    file.lock().map_err(failed(path))?;
+    Ok(file)
+}
+
 fn read(file: &File, failed: impl FnOnce(io::Error) -> Failure) -> Result<Zeroizing<Vec<u8>>, Failure> {
     read_all(file).map_err(|error| match error.kind() {
         io::ErrorKind::FileTooLarge => too_long(),
@@ -151,32 +161,31 @@ fn read(file: &File, failed: impl FnOnce(io::Error) -> Failure) -> Result<Zeroiz
     })
 }
 
-/// Adds a line to the file, durably, and then gives the token to the user by `give`. An unfinished line of an earlier
-/// run is removed, and a failure leaves no part of the new line. The file keeps its owner and its mode.
+/// Adds a line to the file, durably, and then gives the token to the user by `give`. A failure leaves no part of the new
+/// line. The file keeps its owner and its mode.
 fn append(
     path: &Path,
     line: &str,
     name: Option<&str>,
     give: impl FnOnce() -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let mut file =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed(path))?;
-    file.lock().map_err(failed(path))?; // two programs add their lines one after the other
+    let mut file = open_to_change(path, OpenOptions::new().read(true).write(true).create(true).truncate(false))?;
     let content = read(&file, failed(path))?;
-    let lines = finished_lines(&content)?;
-    let listed = list_tokens(lines).map_err(StartError::from)?;
+    let text = tokens_text(&content)?;
+    let listed = list_tokens(text).map_err(StartError::from)?;
     if name.is_some() && listed.iter().any(|token| token.name.as_deref() == name) {
         return Err(Failure::argument("the tokens file has a token of this name: revoke it first"));
     }
-    let end = if lines.is_empty() || lines.ends_with('\n') { "" } else { "\n" };
-    let added = format!("{end}{line}\n");
-    if (lines.len() + added.len()) as u64 > MAX_FILE_BYTES {
+    let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+    if (text.len() + end.len() + line.len() + 1) as u64 > MAX_FILE_BYTES {
         return Err(too_long());
     }
-    write_behind(&mut file, lines.len(), &added).map_err(failed(path))?;
+    let len = text.len() as u64;
+    let added = add_line(&mut file, len, end, line).inspect_err(|_| drop(file.set_len(len)));
+    added.map_err(failed(path))?;
     // The token is printed even if the file system cannot make the name durable.
     let _ = sync_folder_of(path);
-    give().inspect_err(|_| drop(file.set_len(lines.len() as u64)))
+    give().inspect_err(|_| drop(file.set_len(len)))
 }
 
 /// The most bytes of a file of tokens.
@@ -190,10 +199,14 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> Failure {
     Failure::io_at("cannot change the file of --tokens", path)
 }
 
-fn write_behind(file: &mut File, len: usize, text: &str) -> io::Result<()> {
-    let len = u64::try_from(len).map_err(io::Error::other)?;
+/// Adds the line behind `len` bytes and `end`: first as a comment, because a crash can cut it, and then by one byte.
+fn add_line(file: &mut File, len: u64, end: &str, line: &str) -> io::Result<()> {
+    let (first, rest) = line.split_at_checked(1).unwrap_or_default();
     file.set_len(len)?;
     file.seek(SeekFrom::Start(len))?;
-    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-    written.inspect_err(|_| drop(file.set_len(len)))
+    file.write_all(format!("{end}#{rest}\n").as_bytes())?;
+    file.sync_all()?;
+    file.seek(SeekFrom::Start(len + end.len() as u64))?;
+    file.write_all(first.as_bytes())?;
+    file.sync_all()
 }

@@ -246,28 +246,24 @@ fn a_secret_given_as_a_path_is_not_repeated() {
     }
 }
 
+/// As an interrupted `token new` leaves it.
 #[test]
-fn an_unfinished_token_line_stops_no_service() {
+fn an_unfinished_comment_in_the_tokens_stops_no_service() {
     let world = World::new();
     let token = world.ok(&["token", "new", "--scopes", "storage", "--tokens", "tokens"], "");
     let whole = String::from_utf8(world.read("tokens")).unwrap();
     let bearer = format!("authorization: Bearer {}", token.trim());
-    for half in [
-        "a".repeat(30),
-        "b".repeat(64),
-        format!("{} stor", "c".repeat(64)),
-        format!("{}\0\0\0\0{}", "d".repeat(9), "\0".repeat(200)),
-    ] {
-        world.write("tokens", format!("{whole}{half}"));
+    for half in [format!("#{}", "a".repeat(30)), format!("#{} stor", "c".repeat(63)), format!("#{}", "d".repeat(9))] {
+        world.write("tokens", format!("{whole}{half}{}", "\0".repeat(200)));
         fs::set_permissions(world.path("tokens"), fs::Permissions::from_mode(0o640)).unwrap();
         let service = Service::start_on(&world, &["serve-storage", "--tokens", "tokens", "--listen", "127.0.0.1:0"]);
         assert!(service.send("GET /v1/stats", &[&bearer], "").starts_with("HTTP/1.1 200 "), "{half}");
         assert_eq!(service.stop(Signal::TERM).0, Some(0));
-        // The next token replaces the unfinished line.
+        // The next token gets a line of its own.
         world.ok(&["token", "new", "--scopes", "erase", "--tokens", "tokens"], "");
         let lines = String::from_utf8(world.read("tokens")).unwrap();
-        assert!(lines.starts_with(&whole) && lines.ends_with(" erase\n"), "{lines:?}");
-        assert!(lines.lines().map(|line| line.split(' ').count()).eq([2, 2]), "{lines:?}");
+        let added = lines.strip_prefix(&format!("{whole}{half}\n")).unwrap();
+        assert!(added.ends_with(" erase\n") && added.split(' ').count() == 2, "{lines:?}");
         assert_eq!(fs::metadata(world.path("tokens")).unwrap().permissions().mode() & 0o777, 0o640);
     }
 }

@@ -108,6 +108,63 @@ fn a_tokens_file_that_is_too_long_stays_as_it_is() {
     world.fail(19, &["token", "revoke", "--tokens", "tokens", "more"], "");
 }
 
+/// The rest of a cut line may restrict the token: to a namespace, or in time.
+#[test]
+fn a_tokens_file_with_a_cut_line_is_refused() {
+    let world = World::new();
+    new(&world, &["--name", "app", "--expires-in", "52w", "--namespace", "tenant"]);
+    let line = String::from_utf8(world.read("tokens")).unwrap();
+    for cut in [line.trim_end(), line.split(" namespace").next().unwrap(), &line[..10]] {
+        world.write("tokens", cut);
+        for args in [
+            &NEW[..],
+            &["token", "list", "--tokens", "tokens"],
+            &["token", "revoke", "app", "--tokens", "tokens"],
+            &["serve", "--store", "x.db", "--listen", "unix:x.sock", "--tokens", "tokens"],
+        ] {
+            let message = world.fail(19, args, "");
+            assert!(message.contains("line 1 of the tokens file, its last one, lacks a line feed"), "{message}");
+        }
+        assert_eq!(world.read("tokens"), cut.as_bytes());
+    }
+}
+
+/// A limit on the length of files stops the program within the new line.
+#[test]
+fn an_interrupted_new_token_has_no_rights() {
+    const LIMIT: usize = 512;
+    let world = World::new();
+    let new_token = ["--name", "lost", "--namespace", "tenant"];
+    new(&world, &new_token);
+    let line = String::from_utf8(world.read("tokens")).unwrap();
+    let before_namespace = line.find(" namespace").unwrap();
+    for written in [1, 10, 64, 70, before_namespace, line.len() - 1] {
+        let old = format!("#{}\n", "x".repeat(LIMIT - 2 - written));
+        world.write("tokens", &old);
+        let limited = ["sh", "-c", "ulimit -f 1; exec \"$@\"", "sh"];
+        let output = wait::output(&mut world.through(&limited, &[&NEW[..], &new_token].concat()));
+        assert!(!output.status.success() && output.stdout.is_empty(), "{written}");
+        let list = ["token", "list", "--tokens", "tokens"];
+        assert_eq!(world.ok(&list, "").lines().count(), 1, "the title: {written}");
+        new(&world, &new_token);
+        assert_eq!(world.ok(&list, "").lines().count(), 2, "{written}");
+        assert!(world.read("tokens").starts_with(old.as_bytes()));
+    }
+}
+
+/// A pipe, a terminal or a device keeps no line, and a read of it may wait.
+#[test]
+fn only_a_regular_file_of_tokens_is_changed() {
+    let world = World::new();
+    assert!(world.other("mkfifo", &["tokens"]).status().unwrap().success());
+    for tokens in ["tokens", "/dev/null"] {
+        for args in [&["token", "new", "--scopes", "store"][..], &["token", "revoke", "app"]] {
+            let message = world.fail(19, &[args, &["--tokens", tokens]].concat(), "");
+            assert!(message.contains("the file of --tokens is not a regular file"), "{message}");
+        }
+    }
+}
+
 #[test]
 fn a_service_names_tokens_and_refuses_revoked_and_expired_ones() {
     let world = World::new();

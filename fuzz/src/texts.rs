@@ -21,7 +21,7 @@ pub fn texts(data: &[u8]) {
     if let Ok(address) = text.parse::<ListenAddress>() {
         assert_eq!(String::from(address.clone()).parse::<ListenAddress>().ok(), Some(address));
     }
-    let _ = strongroom_server::finished_lines(data);
+    let _ = strongroom_server::tokens_text(data);
     if let Ok(tokens) = strongroom_server::list_tokens(text) {
         assert!(tokens.iter().all(|token| data[token.position].is_ascii_hexdigit()));
     }

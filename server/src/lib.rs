@@ -104,7 +104,7 @@ pub use serve::Server;
 pub use service::Service;
 pub use start_error::StartError;
 #[doc(hidden)] // for the program
-pub use token_file::finished_lines;
+pub use token_file::tokens_text;
 pub use tokens::hashes::{InvalidTokens, ListedToken, list_tokens};
 pub use tokens::new_token::NewToken;
 pub use tokens::scope::{InvalidScope, Scope};

@@ -256,7 +256,12 @@ fn an_invalid_file_prevents_no_revocation() {
     }
     reloader.reload().unwrap();
 
-    fs::write(&tokens, "no token").unwrap();
+    let lines = fs::read_to_string(&tokens).unwrap();
+    for invalid in ["no token\n", lines.trim_end()] {
+        fs::write(&tokens, invalid).unwrap();
+        assert!(matches!(reloader.reload(), Err(StartError::Tokens(_))), "{invalid}");
+        assert!(allowed(&old), "{invalid}");
+    }
     authority.connect(&server, &revoked).unwrap();
     fs::write(folder.path().join("revoked.pem"), authority.revocations(&[8])).unwrap();
     assert!(matches!(reloader.reload(), Err(StartError::Tokens(_))));

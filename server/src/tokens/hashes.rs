@@ -3,24 +3,33 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::bound_namespace::{self, BoundNamespace};
-use super::scope::{SCOPES, Scope};
+use super::bound_namespace::BoundNamespace;
+use super::scope::Scope;
 use super::token_name;
 use super::uses::TokenUses;
 
-/// A line of the file of tokens is not valid.
+/// A file of tokens is not valid.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("line {line} of the tokens file is not a hash with scopes, as `strongroom token new` prints them")]
-pub struct InvalidTokens {
-    line: usize,
+#[non_exhaustive]
+pub enum InvalidTokens {
+    /// A line is not valid.
+    #[error("line {line} of the tokens file is not a hash with scopes, as `strongroom token new` prints them")]
+    Line {
+        /// Its number, from 1 on.
+        line: usize,
+    },
+    /// The last line lacks its end, and possibly a part that restricts the token.
+    #[error("line {line} of the tokens file, its last one, lacks a line feed and may be cut: complete or remove it")]
+    Unfinished {
+        /// Its number, from 1 on.
+        line: usize,
+    },
 }
 
 /// The tokens that a service accepts, as hashes, and their permissions.
 #[derive(Debug, Default)]
 pub(crate) struct TokenHashes {
     tokens: Vec<Token>,
-    /// The number of an unfinished line at the end.
-    pub(crate) unfinished: Option<usize>,
 }
 
 /// A token, without its text.
@@ -61,22 +70,22 @@ const SHORT_HASH_LEN: usize = 16;
 
 impl TokenHashes {
     /// Parses lines of `hash scope,scope`, possibly with ` name=...`, ` expires=` (Unix time in seconds) and
-    /// ` namespace=` (base64url). Empty lines, and comments after `#`, are ignored. An incomplete last line is also
-    /// ignored: it comes from an interrupted write, whose token was never printed.
+    /// ` namespace=` (base64url). Empty lines, and comments after `#`, are ignored. A token whose line is cut could have
+    /// more rights than before, so the last line needs its end, too.
     pub(crate) fn parse(file: &str) -> Result<Self, InvalidTokens> {
         let mut hashes = Self::default();
         let mut end = 0;
-        for (number, whole) in (1..).zip(file.split_inclusive('\n')) {
+        for (line, whole) in (1..).zip(without_zeros(file).split_inclusive('\n')) {
             end += whole.len();
-            let whole = if number == 1 { whole.trim_start_matches('\u{feff}') } else { whole };
-            let text = whole.trim_start();
-            let line = text.split_once('#').map_or(text, |(line, _)| line).trim_end();
-            match parse_line(line, end - text.len()) {
-                _ if line.is_empty() => {}
-                Some(token) => hashes.tokens.push(token),
-                None if is_unfinished(whole) => hashes.unfinished = Some(number),
-                None => return Err(InvalidTokens { line: number }),
+            let text = if line == 1 { whole.trim_start_matches('\u{feff}') } else { whole }.trim_start();
+            let content = text.split_once('#').map_or(text, |(content, _)| content).trim_end();
+            if content.is_empty() {
+                continue;
             }
+            if !whole.ends_with('\n') {
+                return Err(InvalidTokens::Unfinished { line });
+            }
+            hashes.tokens.push(parse_line(content, end - text.len()).ok_or(InvalidTokens::Line { line })?);
         }
         Ok(hashes)
     }
@@ -112,30 +121,12 @@ impl TokenHashes {
     }
 }
 
-/// Whether the line lacks a newline and begins like a valid one, possibly with zeros for bytes that did not reach the
-/// disk.
-fn is_unfinished(line: &str) -> bool {
-    let line = line.trim_end_matches('\0');
-    let (hash, scopes) = line.split_at_checked(64).unwrap_or((line, ""));
-    let scopes = scopes.strip_prefix(' ').unwrap_or(scopes);
-    let (scopes, fields) = scopes.split_once(' ').map_or((scopes, None), |(scopes, fields)| (scopes, Some(fields)));
-    let mut scopes = scopes.rsplit(',');
-    let last = scopes.next().unwrap_or_default();
-    let ends_well = match fields {
-        None => SCOPES.iter().any(|(scope, _)| scope.starts_with(last)),
-        Some(fields) => {
-            let is_field = |field: &str| FIELDS.iter().any(|name| field.starts_with(name) || name.starts_with(field));
-            fields.split(' ').all(is_field) && last.parse::<Scope>().is_ok()
-        }
-    };
-    !line.ends_with('\n')
-        && hash.bytes().all(|digit| digit.is_ascii_hexdigit())
-        && ends_well
-        && scopes.all(|scope| scope.parse::<Scope>().is_ok())
+/// The text without zeros at its end, which a crash leaves in place of bytes that did not reach the disk.
+pub(crate) fn without_zeros(file: &str) -> &str {
+    file.trim_end_matches('\0')
 }
 
-/// The starts of the fields after the scopes, in the order in which new lines have them.
-const FIELDS: [&str; 3] = [token_name::PREFIX, EXPIRES, bound_namespace::PREFIX];
+/// The start of the field with the expiry time.
 pub(super) const EXPIRES: &str = "expires=";
 
 fn parse_line(line: &str, position: usize) -> Option<Token> {
@@ -180,11 +171,11 @@ pub struct ListedToken {
     pub position: usize,
 }
 
-/// The tokens of a file, in its order, without an unfinished line at the end.
+/// The tokens of a file, in its order.
 ///
 /// # Errors
 ///
-/// [`InvalidTokens`] if a line is invalid.
+/// [`InvalidTokens`] if a line is invalid, or the last one unfinished.
 pub fn list_tokens(file: &str) -> Result<Vec<ListedToken>, InvalidTokens> {
     let listed = TokenHashes::parse(file)?.tokens.into_iter().map(|token| ListedToken {
         hash: token.short_hash(),
@@ -226,10 +217,6 @@ mod tests {
         for bad in [line.replace("=", "=!"), line.replace(" namespace", " other"), token().bound_to(&[0; 256]).line()] {
             TokenHashes::parse(&format!("{bad}\n")).unwrap_err();
         }
-        // Each beginning is one of an interrupted write, or the line of another token that was never printed.
-        for len in 0..line.len() {
-            TokenHashes::parse(&line[..len]).unwrap();
-        }
     }
 
     #[test]
@@ -265,9 +252,6 @@ mod tests {
             TokenHashes::parse(&format!("{} {bad}\n", token().line())).unwrap_err();
         }
         assert!(token().named(&"x".repeat(65)).is_none() && token().named("").is_none());
-        for len in 0..line.len() {
-            TokenHashes::parse(&line[..len]).unwrap();
-        }
     }
 
     /// Requests wait while the tokens are replaced. With a search for each token, this takes minutes.
@@ -294,26 +278,25 @@ mod tests {
         }
     }
 
+    /// A cut line could bind the token to no namespace, or never expire.
     #[test]
-    fn the_beginning_of_a_line_at_the_end_is_ignored() {
-        let scopes = vec![Scope::Store, Scope::Retrieve];
-        let [good, cut] = [(); 2].map(|()| NewToken::generate(scopes.clone()).unwrap().line());
-        for len in 0..cut.len() {
-            let file = format!("{good}\n{}", &cut[..len]);
-            let hashes = TokenHashes::parse(&file).unwrap();
-            // A line that was truncated after a scope is complete, but its token was never printed.
-            assert_eq!(hashes.tokens.len(), if len == 70 { 2 } else { 1 }, "{len}");
-            assert_eq!(hashes.unfinished, (len != 0 && len != 70).then_some(2));
+    fn a_cut_line_is_refused() {
+        let token = || NewToken::generate(vec![Scope::Store, Scope::Retrieve]).unwrap();
+        let good = token().line();
+        let cut = token().named("app").unwrap().expires_at(1_800_000_000).bound_to(b"tenant").line() + " # of the app";
+        for len in 1..=cut.len() {
+            for zeros in ["", "\0", "\0\0\0"] {
+                let outcome = TokenHashes::parse(&format!("{good}\n{}{zeros}", &cut[..len]));
+                assert!(matches!(outcome, Err(InvalidTokens::Unfinished { line: 2 })), "{len}: {outcome:?}");
+            }
+            // A comment gives no right. New lines begin as comments.
+            let hashes = TokenHashes::parse(&format!("{good}\n#{}\0", &cut[..len])).unwrap();
+            assert_eq!(hashes.tokens.len(), 1, "{len}");
         }
-        let zeros = format!("{good}\n{}\0\0\0", &cut[..10]);
-        assert_eq!(TokenHashes::parse(&zeros).unwrap().tokens.len(), 1);
-        // Any other unfinished line is an error; the last line may lack its end.
-        let unknown = cut.replace("retrieve", "all");
-        let fields = [format!("{unknown} expires="), format!("{cut} ends=1")];
-        for bad in ["srt1abc", "00 store", "# \n?", &unknown, &fields[0], &fields[1], "no token"] {
-            TokenHashes::parse(&format!("{good}\n{bad}")).unwrap_err();
+        for end in ["", "\0\0", " ", "\t#", "\r"] {
+            assert_eq!(TokenHashes::parse(&format!("{good}\n{end}")).unwrap().tokens.len(), 1, "{end:?}");
         }
-        assert_eq!(TokenHashes::parse(&good).unwrap().tokens.len(), 1);
         assert_eq!(TokenHashes::parse(&format!("\u{feff}{good}\r\n")).unwrap().tokens.len(), 1);
+        assert!(TokenHashes::parse("\u{feff}").unwrap().is_empty());
     }
 }
