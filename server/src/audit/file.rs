@@ -6,6 +6,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use strongroom::{Readers, check_file};
 use zeroize::Zeroizing;
 
 /// The time between two attempts to open a pipe that has no reader.
@@ -45,9 +46,16 @@ pub(super) fn append_or_wait(path: &Path) -> io::Result<File> {
     }
 }
 
-/// A file that only its owner can read, unless it exists. Fails if it is a pipe without a reader.
+/// A file that only its owner can read, unless it exists. Fails if it is a pipe without a reader, or if other users
+/// could change the lines.
 pub(super) fn append(path: &Path) -> io::Result<File> {
     check(path)?;
+    let file = open(path)?;
+    check_file("the file", path, &file, Readers::All)?;
+    Ok(file)
+}
+
+fn open(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.append(true).create(true);
     #[cfg(unix)]

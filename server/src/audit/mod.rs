@@ -260,6 +260,28 @@ mod tests {
         }
     }
 
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_other_users_can_change_gets_no_lines() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = tempfile::tempdir().unwrap();
+        let (file, (pipe, read)) = (folder.path().join("audit"), pipe(folder.path()));
+        fs::write(&file, "").unwrap();
+        let _reader = read();
+        for path in [file, pipe] {
+            let audit = Audit::open(&path).unwrap();
+            for (mode, is_safe) in [(0o620, false), (0o602, false), (0o666, false), (0o644, true), (0o600, true)] {
+                fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+                for outcome in [Audit::open(&path).map(drop), audit.reopen()] {
+                    assert_eq!(outcome.is_ok(), is_safe, "{mode:o}: {outcome:?}");
+                    let cause = outcome.err().and_then(|error| Some(std::error::Error::source(&error)?.to_string()));
+                    assert!(cause.is_none_or(|cause| cause.contains("chmod go-w")));
+                }
+            }
+        }
+    }
+
     /// No state in which this log, an operator or a crash leaves the file prevents a reload or a start.
     #[test]
     fn a_file_that_was_emptied_or_cut_is_accepted() {
