@@ -1,8 +1,11 @@
 //! A server at its limits: connections, and room on its disk.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,14 +25,36 @@ fn few_connections_serve_many_callers() {
     let lists = [host.clone(), format!("{host},127.0.0.1:1"), format!("127.0.0.1:1,{host}")];
     thread::scope(|scope| {
         for (n, hosts) in lists.iter().enumerate() {
-            scope.spawn(move || serve_many_callers(&format!("test_few_{n}_{}", std::process::id()), hosts));
+            scope.spawn(move || serve_many_callers(&format!("test_few_{n}_{}", std::process::id()), hosts, 2, 2.5));
         }
     });
 }
 
-fn serve_many_callers(name: &str, hosts: &str) {
+/// However the pooler refuses a further connection.
+#[test]
+fn few_connections_of_a_pooler_serve_many_callers() {
+    thread::scope(|scope| {
+        for (refusal, locked) in [(Refusal::Answer, 2.5), (Refusal::End, 2.5), (Refusal::Silence, 0.5)] {
+            scope.spawn(move || {
+                let name = format!("test_pooled_{refusal:?}_{}", std::process::id()).to_lowercase();
+                serve_many_callers(&name, &pooler(2, refusal), -1, locked);
+            });
+        }
+    });
+}
+
+#[test]
+fn a_pooler_without_a_free_connection_is_told() {
+    let url = format!("postgres://strongroom@{}/postgres?schema=test_pooled", pooler(0, Refusal::Answer));
+    let error = PostgresStorage::open(&PostgresConfig::new(&url).unwrap().timeout(Duration::from_secs(3))).unwrap_err();
+    let text = strongroom::Error::from(error).full_message();
+    assert!(text.contains("raise the limits of the connection pooler"), "{text}");
+}
+
+/// `limit` is the number of connections that the server gives. The records are locked for some seconds.
+fn serve_many_callers(name: &str, hosts: &str, limit: i32, locked: f32) {
     let server = Postgres::shared();
-    server.sql(&format!("CREATE ROLE {name} LOGIN CONNECTION LIMIT 2"));
+    server.sql(&format!("CREATE ROLE {name} LOGIN CONNECTION LIMIT {limit}"));
     drop(PostgresStorage::migrate(&PostgresConfig::new(&server.url(name)).unwrap(), Some(name)).unwrap());
     let url = format!("postgres://{name}@{hosts}/postgres?schema={name}");
     let config = PostgresConfig::new(&url).unwrap().timeout(Duration::from_secs(6));
@@ -38,7 +63,7 @@ fn serve_many_callers(name: &str, hosts: &str) {
     thread::scope(|scope| {
         scope.spawn(|| {
             let lock = format!("LOCK TABLE {name}.records IN ACCESS EXCLUSIVE MODE");
-            server.sql(&format!("BEGIN; {lock}; SELECT pg_sleep(2.5); COMMIT"));
+            server.sql(&format!("BEGIN; {lock}; SELECT pg_sleep({locked}); COMMIT"));
         });
         let is_locked =
             format!("SELECT count(*) FROM pg_locks WHERE relation = '{name}.records'::regclass AND granted");
@@ -48,6 +73,54 @@ fn serve_many_callers(name: &str, hosts: &str) {
         }
     });
     store.maintain().unwrap(); // a long statement finds no place for its own connection
+}
+
+/// The outcome of a connection that a pooler does not want.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Refusal {
+    /// The answer of PgBouncer.
+    Answer,
+    End,
+    Silence,
+}
+
+/// The address of a pooler before the server, for this number of connections at a time.
+fn pooler(most: usize, refusal: Refusal) -> String {
+    static ANSWER: &[u8] = b"E\0\0\0\x42SFATAL\0C08P01\0Mno more connections allowed (max_client_conn)\0\0";
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        let (open, mut silent) = (&*Box::leak(Box::new(AtomicUsize::new(0))), Vec::new());
+        for client in listener.incoming() {
+            let mut client = client.unwrap();
+            if open.load(Ordering::SeqCst) < most {
+                open.fetch_add(1, Ordering::SeqCst);
+                thread::spawn(move || {
+                    forward(&client);
+                    open.fetch_sub(1, Ordering::SeqCst);
+                });
+            } else if refusal == Refusal::Silence {
+                silent.push(client);
+            } else if refusal == Refusal::Answer {
+                let _ = client.read(&mut [0; 1024]);
+                let _ = client.write_all(ANSWER);
+            }
+        }
+    });
+    host
+}
+
+/// Until one side ends the connection.
+fn forward(client: &TcpStream) {
+    let server = UnixStream::connect(Postgres::shared().socket()).unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let _ = std::io::copy(&mut &server, &mut &*client);
+            let _ = client.shutdown(Shutdown::Both);
+        });
+        let _ = std::io::copy(&mut &*client, &mut &server);
+        let _ = server.shutdown(Shutdown::Both);
+    });
 }
 
 /// Fills the disk to the last byte.

@@ -1,5 +1,7 @@
 //! Statements that the server delays: long ones beside those of other callers, and writes that wait for each other.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,7 +11,7 @@ use strongroom::storage::{Error, PostgresConfig, PostgresStorage, PutMode, Stora
 
 use crate::support::postgres::Postgres;
 use crate::support::wait::{DEADLINE, Join, StopOnDrop, wait_for};
-use crate::writers::{locator, record};
+use crate::writers::{head, locator, record};
 
 /// A table that another session has locked, until the drop.
 struct Locked {
@@ -125,6 +127,46 @@ fn a_long_statement_ends_with_its_caller() {
             wait_for(|| locked.waiting().is_empty().then_some(()));
         });
     });
+}
+
+/// Also those on shared connections.
+#[test]
+fn a_statement_whose_time_is_up_ends() {
+    with_locked("records", Duration::from_millis(900), |storage, locked| {
+        let outcome = storage.info(&locator(1, 1));
+        assert!(matches!(outcome, Err(Error::Busy)), "{outcome:?}");
+        wait_for(|| locked.waiting().is_empty().then_some(()));
+    });
+}
+
+/// A commit that waits for a standby goes on when its connection has ended.
+#[test]
+fn commits_that_do_not_end_use_few_connections() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let server = &Postgres::start(folder.path());
+    let config = PostgresConfig::new(&server.url("standby")).unwrap().timeout(Duration::from_millis(1500));
+    let storage = &PostgresStorage::open(&config).unwrap();
+    let moved = &record(1, 100);
+    for writer in 0..16 {
+        (0..4).for_each(|n| storage.put(&locator(writer, n), moved, PutMode::Create).unwrap());
+    }
+    server.set_synchronous_standbys("nobody");
+    wait_for(|| (server.sql("SHOW synchronous_standby_names") == "nobody").then_some(()));
+    thread::scope(|scope| {
+        let move_some = |writer| {
+            for n in 0..4 {
+                let outcome = storage.rename(&locator(writer, n), &head(moved), &locator(writer + 16, n));
+                assert!(matches!(outcome, Err(Error::Busy | Error::Indeterminate(_))), "{outcome:?}");
+            }
+        };
+        let writers: Vec<_> = (0..16).map(|writer| scope.spawn(move || move_some(writer))).collect();
+        writers.into_iter().for_each(|writer| writer.join_within(DEADLINE));
+    });
+    let waiting = server.sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'");
+    assert!((8..=24).contains(&waiting.parse().unwrap()), "{waiting}");
+    server.set_synchronous_standbys("");
+    wait_for(|| storage.put(&locator(40, 1), moved, PutMode::Overwrite).ok());
 }
 
 /// The time in the queue is a part of a call's time.

@@ -86,7 +86,7 @@ impl Postgres {
         assert_eq!(self.sql("SELECT pg_promote()"), "t");
     }
 
-    fn set_synchronous_standbys(&self, names: &str) {
+    pub(crate) fn set_synchronous_standbys(&self, names: &str) {
         self.sql(&format!("ALTER SYSTEM SET synchronous_standby_names = '{names}'"));
         self.sql("SELECT pg_reload_conf()");
     }

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
@@ -18,6 +18,9 @@ use super::statement::Statement;
 /// The plan of a prepared statement is made for the size that the table has then, so it is made anew after this time.
 const PLAN_AGE: Duration = Duration::from_secs(10);
 
+/// The server's processes of ended connections.
+pub(super) type Ended = Arc<Mutex<Vec<i32>>>;
+
 /// Ends when it is dropped.
 pub(super) struct Connection {
     pub(super) client: Client,
@@ -25,24 +28,39 @@ pub(super) struct Connection {
     /// Whether the session belongs to this connection.
     keeps_statements: AtomicBool,
     prepared: Mutex<HashMap<Arc<str>, (Instant, tokio_postgres::Statement)>>,
+    /// The server's process, and where it is noted at the end.
+    process: OnceLock<(i32, Ended)>,
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
         self.task.abort();
+        if let Some((process, ended)) = self.process.get() {
+            ended.lock().unwrap_or_else(PoisonError::into_inner).push(*process);
+        }
     }
 }
 
 impl Connection {
     pub(super) fn new(client: Client, task: AbortHandle) -> Self {
-        Self { client, task, keeps_statements: AtomicBool::new(false), prepared: Mutex::default() }
+        Self {
+            client,
+            task,
+            keeps_statements: AtomicBool::new(false),
+            prepared: Mutex::default(),
+            process: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn note_end(&self, process: i32, ended: &Ended) {
+        let _ = self.process.set((process, Arc::clone(ended))); // it is set once
     }
 
     pub(super) fn keep_statements(&self) {
         self.keeps_statements.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn keeps_statements(&self) -> bool {
+    fn keeps_statements(&self) -> bool {
         self.keeps_statements.load(Ordering::Relaxed)
     }
 

@@ -17,7 +17,7 @@ const TRANSACTION_TIMEOUT: &str = "25P04";
 pub(super) enum Failure {
     /// Nothing was done; a retry may help. The error is that of the last attempt.
     NotDone(Error),
-    /// Nothing was done: the server has no place for another connection.
+    /// Nothing was done: the server has no place for another connection, or works for too many that have ended.
     Crowded(Error),
     /// Nothing was done; a retry does not help.
     Refused(Error),
@@ -135,6 +135,10 @@ impl Failure {
                          connection pooler such as PgBouncer before the server"
                     )
                     .into(),
+                )),
+                // PgBouncer has one code for most of its errors.
+                "08P01" if message.contains("no more connections allowed") => Self::Crowded(Error::Backend(
+                    format!("{message}: raise the limits of the connection pooler, such as max_client_conn").into(),
                 )),
                 "57P03" | "57P01" | "57P02" | "57P05" => Self::NotDone(Error::Backend(message.into())),
                 _ => Self::Refused(Error::Backend(message.into())),

@@ -10,18 +10,21 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::config::{Host, LoadBalanceHosts, SslMode};
 use tokio_postgres::error::SqlState;
+use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Config, NoTls, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::connection::Connection;
+use super::connection::{Connection, Ended};
 use super::error::{Failure, TooLate};
-use super::statement::Statement;
+use super::statement::{Statement, column};
 use crate::storage::{Durability, Error};
 use crate::util::random;
 
 /// The most connections.
 const CONNECTIONS: usize = 8;
-/// How long no connection is added after the server had no place for another.
+/// The number of ended connections for which the server may still work, before another connection is added.
+const ENDED_CONNECTIONS: usize = 8;
+/// How long no connection is added after one could not be made.
 const CROWDED_TIME: Duration = Duration::from_secs(5);
 /// The weight of a long statement on a shared connection: other statements take another connection if there is one.
 const LONG_WEIGHT: usize = 1 << 20;
@@ -37,8 +40,9 @@ pub(super) struct Pool {
     connect_time: Duration,
     /// Whether a pooler has refused to mark a session.
     refuses_marks: AtomicBool,
-    /// When the server last had no place for another connection.
+    /// When a connection could last not be made.
     crowded: std::sync::Mutex<Option<Instant>>,
+    ended: Ended,
     slots: [Slot; CONNECTIONS],
     /// The right to run a long statement.
     long: Mutex<()>,
@@ -75,8 +79,8 @@ impl Pool {
         durability: Durability,
         connect_time: Duration,
     ) -> Self {
-        let (refuses_marks, crowded, slots, long) = Default::default();
-        Self { hosts, tls, durability, connect_time, refuses_marks, crowded, slots, long }
+        let (refuses_marks, crowded, ended, slots, long) = Default::default();
+        Self { hosts, tls, durability, connect_time, refuses_marks, crowded, ended, slots, long }
     }
 
     /// Runs one statement, which is a transaction of its own. A statement without an answer in time ends its
@@ -90,18 +94,10 @@ impl Pool {
     /// for it, and only one such statement runs at a time.
     pub(super) async fn run_long(&self, statement: &Statement, end: Instant) -> Result<Vec<Row>, Failure> {
         let _turn = timeout_at(end, self.long.lock()).await.map_err(|_| Failure::NotDone(Error::Busy))?;
-        let connection = match self.connect(self.connect_end(end)).await {
-            Err(Failure::Crowded(_)) => return self.run_shared(statement, end, LONG_WEIGHT).await,
-            connection => connection?,
+        let Ok(connection) = self.connect(self.connect_end(end)).await else {
+            return self.run_shared(statement, end, LONG_WEIGHT).await;
         };
-        let outcome = timeout_at(end, async {
-            if connection.keeps_statements() {
-                // The statement then ends soon after its caller has given up. Servers before version 14 refuse this.
-                let _ = connection.client.batch_execute("SET client_connection_check_interval = '1s'").await;
-            }
-            connection.run(statement).await
-        });
-        let outcome = outcome.await.map_err(|_| Failure::Lost(TooLate.into()))?;
+        let outcome = timeout_at(end, connection.run(statement)).await.map_err(|_| Failure::Lost(TooLate.into()))?;
         outcome.map_err(|error| Failure::of_long_statement(&error))
     }
 
@@ -145,21 +141,23 @@ impl Pool {
     }
 
     /// The connection for a statement: the first of those with the fewest running statements, so that one caller uses
-    /// one connection. A server that has no place for another connection still serves all callers by those that it has.
+    /// one connection. If another connection cannot be made, those that exist still serve all callers.
     async fn take(&self, end: Instant, weight: usize) -> Result<(Running<'_>, Arc<Connection>), Failure> {
         let is_crowded = self.crowded_since().is_some_and(|since| since.elapsed() < CROWDED_TIME);
-        let open = if is_crowded { self.least_busy(Slot::is_open) } else { None };
-        let slot = open.or_else(|| self.least_busy(|_| true)).ok_or(Error::Closed)?;
+        let open = self.least_busy(Slot::is_open);
+        // An attempt to connect leaves some time to the connection that exists.
+        let connect_end = if open.is_some() { share(end, 2, Duration::MAX) } else { end };
+        let slot = open.filter(|_| is_crowded).or_else(|| self.least_busy(|_| true)).ok_or(Error::Closed)?;
         let running = Running::new(slot, weight);
-        match self.connection_until(slot, end).await {
-            Err(Failure::Crowded(error)) => {
+        match self.connection_until(slot, connect_end).await {
+            Ok(connection) => Ok((running, connection)),
+            Err(failure) => {
                 *self.crowded_since() = Some(Instant::now());
                 drop(running);
-                let slot = self.least_busy(Slot::is_open).ok_or(Failure::Crowded(error))?;
+                let slot = self.least_busy(Slot::is_open).ok_or(failure)?;
                 let running = Running::new(slot, weight);
                 Ok((running, self.connection_until(slot, end).await?))
             }
-            connection => Ok((running, connection?)),
         }
     }
 
@@ -171,6 +169,11 @@ impl Pool {
     /// No code panics while it holds this lock.
     fn crowded_since(&self) -> MutexGuard<'_, Option<Instant>> {
         self.crowded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// No code panics while it holds this lock.
+    fn ended(&self) -> MutexGuard<'_, Vec<i32>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn connect_end(&self, end: Instant) -> Instant {
@@ -234,21 +237,43 @@ impl Pool {
             let options = config.get_options().unwrap_or_default();
             config.options(format!("{options} -c {MARK}={mark}"));
             match self.connect_as(&config).await {
-                Err(error) if error.code() == Some(&SqlState::PROTOCOL_VIOLATION) => {
-                    self.refuses_marks.store(true, Ordering::Relaxed);
-                }
+                Err(error) if error.code() == Some(&SqlState::PROTOCOL_VIOLATION) => {}
                 outcome => {
                     let connection = outcome.map_err(|error| Failure::of_connect(&error))?;
                     if check_settings(&connection.client, self.durability).await?.as_ref() == Some(&mark) {
                         connection.keep_statements();
+                        self.begin_session(&connection).await?;
                     }
                     return Ok(connection);
                 }
             }
         }
         let connection = self.connect_as(address).await.map_err(|error| Failure::of_connect(&error))?;
+        self.refuses_marks.store(true, Ordering::Relaxed);
         check_settings(&connection.client, self.durability).await?;
         Ok(connection)
+    }
+
+    /// Lets the server end a statement soon after its connection has ended. Some statements go on, such as a commit that
+    /// waits for a standby: while there are many of them, each further connection could only add one.
+    async fn begin_session(&self, connection: &Connection) -> Result<(), Failure> {
+        // Servers before version 14 refuse this.
+        let _ = connection.client.batch_execute("SET client_connection_check_interval = '1s'").await;
+        let ended = self.ended().clone();
+        let sql = "SELECT pg_backend_pid(), ARRAY(SELECT pid FROM pg_catalog.pg_stat_activity WHERE pid = ANY ($1))";
+        let rows = match connection.client.query_typed(sql, &[(&ended, Type::INT4_ARRAY)]).await {
+            // The role may not see the sessions.
+            Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => return Ok(()),
+            rows => rows.map_err(|error| Failure::of_connect(&error))?,
+        };
+        let row = rows.first().ok_or(Error::Corrupt)?;
+        let (process, running): (i32, Vec<i32>) = (column(row, 0)?, column(row, 1)?);
+        self.ended().retain(|process| running.contains(process) || !ended.contains(process));
+        if running.len() >= ENDED_CONNECTIONS {
+            return Err(Failure::Crowded(Error::Busy));
+        }
+        connection.note_end(process, &self.ended);
+        Ok(())
     }
 
     async fn connect_as(&self, config: &Config) -> Result<Connection, tokio_postgres::Error> {
