@@ -221,6 +221,46 @@ fn a_role_needs_no_right_to_change_tables() {
     ));
 }
 
+/// PostgreSQL only warns about what the owner of the tables may not grant.
+#[test]
+fn a_role_that_could_not_open_the_store_is_refused() {
+    let (server, schema, owner) = (Postgres::shared(), unique("grants"), unique("grants_owner"));
+    server.sql(&format!("CREATE ROLE {owner} LOGIN; CREATE SCHEMA {schema}"));
+    server.sql(&format!("GRANT USAGE, CREATE ON SCHEMA {schema} TO {owner}"));
+    let url = server.url(&schema).replace("strongroom@", &format!("{owner}@"));
+    let open = |role: &str| PostgresStorage::open(&config(&url.replace(&owner, role)));
+    let migrate = |role: &str| PostgresStorage::migrate(&config(&url), Some(role)).map(drop);
+    let refusal = |role: &str| match migrate(role) {
+        Err(Error::AccessDenied(source)) => source.to_string(),
+        other => panic!("{other:?}"),
+    };
+    let role = role(server, "granted");
+    assert!(refusal(&role).contains("must run this"));
+    assert!(matches!(open(&role), Err(Error::AccessDenied(_))));
+    server.sql(&format!("GRANT USAGE ON SCHEMA {schema} TO {role}"));
+    migrate(&role).unwrap();
+    drop(open(&role).unwrap());
+
+    server.sql(&format!("ALTER TABLE {schema}.schema_version OWNER TO strongroom"));
+    server.sql(&format!("REVOKE ALL ON {schema}.schema_version FROM {role}"));
+    server.sql(&format!("GRANT SELECT ON {schema}.schema_version TO {owner}"));
+    assert!(refusal(&role).contains("must run this"));
+    assert!(matches!(open(&role), Err(Error::AccessDenied(_))));
+}
+
+#[test]
+fn a_role_that_may_not_connect_is_refused() {
+    let (server, database) = (Postgres::shared(), unique("unconnected"));
+    let role = role(server, "unconnected_role");
+    server.sql(&format!("CREATE DATABASE {database}"));
+    server.sql(&format!("REVOKE CONNECT ON DATABASE {database} FROM PUBLIC"));
+    let config = config(&server.url("test_unconnected").replace("/postgres?", &format!("/{database}?")));
+    let refused = PostgresStorage::migrate(&config, Some(&role));
+    assert!(matches!(&refused, Err(Error::AccessDenied(text)) if text.to_string().contains("GRANT CONNECT")));
+    server.sql(&format!("GRANT CONNECT ON DATABASE {database} TO {role}"));
+    drop(PostgresStorage::migrate(&config, Some(&role)).unwrap());
+}
+
 #[test]
 fn missing_servers_and_databases_are_told() {
     let server = Postgres::shared();

@@ -82,14 +82,23 @@ impl PostgresStorage {
             GRANT SELECT ON \"{schema}\".schema_version TO \"{role}\";"
         );
         self.run_script(script)?;
-        let sql = "SELECT bool_and(has_table_privilege($1, '@.' || name, privilege)) FROM
-            unnest(ARRAY['records', 'segments', 'uploads', 'settings']) AS name,
-            unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege";
-        let rows = self.read(&self.statement(sql).text(given))?;
-        match rows.first().map(|row| column(row, 0)).transpose()? {
-            Some(true) => Ok(()),
-            _ => Err(Error::AccessDenied("the tables belong to another role, which must run this".into())),
+        let sql = "SELECT has_schema_privilege($1, $2, 'USAGE')
+            AND has_table_privilege($1, '@.schema_version', 'SELECT')
+            AND (SELECT bool_and(has_table_privilege($1, '@.' || name, privilege)) FROM
+                unnest(ARRAY['records', 'segments', 'uploads', 'settings']) AS name,
+                unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege),
+            has_database_privilege($1, current_database(), 'CONNECT')";
+        let rows = self.read(&self.statement(sql).text(given).text(schema))?;
+        let row = rows.first().ok_or(Error::Corrupt)?;
+        if !column(row, 0)? {
+            let text = "the schema or its tables belong to another role, which must run this";
+            return Err(Error::AccessDenied(text.into()));
         }
+        if !column(row, 1)? {
+            let text = "the role may not connect to the database: run `GRANT CONNECT ON DATABASE` as its owner";
+            return Err(Error::AccessDenied(text.into()));
+        }
+        Ok(())
     }
 
     fn identify(&self) -> Result<Found, Error> {
