@@ -45,11 +45,19 @@ impl AnyHost {
         Ok(Self { client: builder.build(connector), time })
     }
 
-    /// The whole answer, of at most `max_len` bytes, with any status.
-    pub(crate) async fn send(&self, request: Request<Bytes>, max_len: usize) -> Result<Response<Bytes>, Failure> {
-        let idle = IdleTimer::new(self.time / ATTEMPTS);
+    /// The whole answer, of at most `max_len` bytes, with any status. `time` is what is left of the call's time; each
+    /// byte adds to it.
+    pub(crate) async fn send(
+        &self,
+        request: Request<Bytes>,
+        max_len: usize,
+        time: Duration,
+    ) -> Result<Response<Bytes>, Failure> {
+        let (idle, mut budget) = (IdleTimer::new(time.min(self.time / ATTEMPTS)), TimeBudget::new(time.min(self.time)));
+        budget.earn(request.body().len());
         let request = request.map(|body| OutgoingBody::Whole(body, idle.clone()));
-        let mut answer = send(self.client.clone(), request, idle, TimeBudget::new(self.time)).await?;
+        let mut answer = budget.watch(send(self.client.clone(), request, idle, budget)).await?;
+        answer.budget = budget;
         let announced = answer.len().and_then(|len| usize::try_from(len).ok()).unwrap_or(0);
         let mut body = Vec::new();
         body.try_reserve_exact(announced.min(max_len)).map_err(|_| Failure::TooLarge)?;

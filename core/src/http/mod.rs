@@ -45,5 +45,7 @@ pub(crate) use response::{ApiResponse, StreamingResponse, content_length, part};
 pub(crate) use retry::RetryPolicy;
 pub use service_list::{ServiceAddress, ServiceList};
 pub(crate) use timing::TimeBudget;
+#[cfg(feature = "object-store")]
+pub(crate) use timing::transfer_time;
 pub(crate) use upload::StreamingRequest;
 pub use upstreams::{Upstream, Upstreams};

@@ -38,13 +38,17 @@ impl TimeBudget {
     }
 
     pub(crate) fn earn(&mut self, bytes: usize) {
-        let micros = (bytes as u64).saturating_mul(1_000_000) / BYTES_PER_SECOND;
-        self.left = self.left.saturating_add(Duration::from_micros(micros));
+        self.left = self.left.saturating_add(transfer_time(bytes));
     }
 
     pub(crate) fn check(self) -> Result<(), Failure> {
         if self.left.is_zero() { Err(Failure::too_late()) } else { Ok(()) }
     }
+}
+
+/// The longest time for the transfer of so many bytes.
+pub(crate) fn transfer_time(bytes: usize) -> Duration {
+    Duration::from_micros((bytes as u64).saturating_mul(1_000_000) / BYTES_PER_SECOND)
 }
 
 /// Measures the time without activity. It is paused while the call waits for the caller.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use strongroom::storage::{Error, PutMode, Storage};
 
 use super::proxy::{Fault, Plan, Proxy};
-use super::{head, locator, open, record};
+use super::{head, locator, open, record, with_timeout};
 use crate::support::fake_s3::{LostAnswer, Objects, Seen, Server, start_losing, url};
 use crate::support::object_store::{ObjectServer, hash};
 
@@ -17,7 +17,12 @@ const MISSING: &str = "HTTP/1.1 404 -\r\ncontent-length: 0\r\n\r\n";
 const DENIED: &str = "HTTP/1.1 403 -\r\ncontent-length: 0\r\n\r\n";
 const SLOW_DOWN: &str = "HTTP/1.1 503 -\r\ncontent-length: 0\r\n\r\n";
 
-fn faults() -> [Fault; 9] {
+/// As S3 answers a request that it did not receive in time.
+const TIMEOUT: &str = "HTTP/1.1 400 -\r\ncontent-length: 42\r\n\r\n<Error><Code>RequestTimeout</Code></Error>";
+const FULL: &str = "HTTP/1.1 507 -\r\ncontent-length: 0\r\n\r\n";
+const NOT_IMPLEMENTED: &str = "HTTP/1.1 501 -\r\ncontent-length: 0\r\n\r\n";
+
+fn faults() -> [Fault; 10] {
     [
         Fault::CutRequest(0),
         Fault::CutRequest(200),
@@ -27,6 +32,7 @@ fn faults() -> [Fault; 9] {
         Fault::OtherAnswer(FAILURE),
         Fault::Answer(OVERLAP),
         Fault::Answer(SLOW_DOWN),
+        Fault::Answer(TIMEOUT),
         Fault::Late(Duration::from_millis(20)),
     ]
 }
@@ -62,6 +68,41 @@ fn a_create_reports_what_happened() {
         storage.put(&locator(number), &record, PutMode::Create).unwrap();
         assert_eq!(storage.get(&locator(number)).unwrap(), Some(record));
     });
+}
+
+#[test]
+fn a_refusal_leaves_no_doubt() {
+    type IsExpected = fn(&Error) -> bool;
+    let server = ObjectServer::shared();
+    let proxy = Proxy::new(server.address());
+    let address = proxy.url().strip_prefix("http://").unwrap().parse().unwrap();
+    let storage = open(&url(address, &hash(&("refusal", std::process::id()))));
+    let cases: [(&str, IsExpected); 2] =
+        [(FULL, |error| matches!(error, Error::Full)), (NOT_IMPLEMENTED, |error| matches!(error, Error::Backend(_)))];
+    for (number, (answer, is_expected)) in (0..).zip(cases) {
+        proxy.plan(Plan::from_write([], Fault::Answer(answer)));
+        let error = storage.put(&locator(number), &record(number, 100), PutMode::Create).unwrap_err();
+        assert!(is_expected(&error), "{answer}: {error:?}");
+        proxy.plan(Plan::next([]));
+        assert_eq!(storage.get(&locator(number)).unwrap(), None);
+    }
+}
+
+/// The requests of a call share its time: each is answered in time, but all together take longer.
+#[test]
+fn a_call_of_late_requests_ends() {
+    let server = ObjectServer::shared();
+    let proxy = Proxy::new(server.address());
+    let address = proxy.url().strip_prefix("http://").unwrap().parse().unwrap();
+    let name = hash(&("late", std::process::id()));
+    let direct = open(&server.url(&name));
+    let time = Duration::from_secs(5);
+    let storage = open(&with_timeout(url(address, &name), time));
+    let record = record(1, 100);
+    direct.put(&locator(1), &record, PutMode::Create).unwrap();
+    proxy.plan(Plan::next([]).always(Fault::Late(time * 3 / 10)));
+    let outcome = storage.rename(&locator(1), &head(&record), &locator(2));
+    assert!(matches!(outcome, Err(Error::Busy | Error::Indeterminate(_))), "{outcome:?}");
 }
 
 #[test]

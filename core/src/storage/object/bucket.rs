@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep};
 use super::super::Error;
 use super::body::{Kind, NewObject, Object, START_LEN};
 use super::failed::Failed;
-use super::transport::Transport;
+use super::transport::{self, Transport};
 use crate::util::backoff::Backoff;
 
 /// The most objects of a page of a list.
@@ -85,32 +85,30 @@ pub(super) enum Outcome {
     },
 }
 
-/// The pauses between the attempts of a call, and its end.
+/// The attempts of a request: the pauses between them, and their end.
 struct Retries {
     end: Instant,
+    /// An attempt after this would have too little time.
+    latest: Instant,
     backoff: Backoff,
-}
-
-tokio::task_local! {
-    /// The end of the call that makes the requests, if it has one.
-    static END: Instant;
-}
-
-/// Runs a call whose requests are not repeated after this time.
-pub(super) async fn within<T>(time: Duration, call: impl Future<Output = T>) -> T {
-    END.scope(Instant::now() + time, call).await
 }
 
 impl Retries {
     fn new(time: Duration) -> Self {
         let end = Instant::now() + time;
-        Self { end: END.try_with(|call| end.min(*call)).unwrap_or(end), backoff: Backoff::new() }
+        let end = transport::end().map_or(end, |call| end.min(call));
+        Self { end, latest: end.checked_sub(time / 6).unwrap_or(end), backoff: Backoff::new() }
+    }
+
+    /// Runs an attempt, within the time of the call or, if that has no end, of this request.
+    async fn attempt<T>(&self, attempt: impl Future<Output = T>) -> T {
+        if transport::end().is_some() { attempt.await } else { transport::until(self.end, attempt).await }
     }
 
     /// Waits before the next attempt. `false` if there is no time for one.
     async fn wait(&mut self) -> bool {
         let pause = self.backoff.pause();
-        if Instant::now() + pause >= self.end {
+        if Instant::now() + pause >= self.latest {
             return false;
         }
         sleep(pause).await;
@@ -145,7 +143,7 @@ impl Bucket {
     async fn repeat<T, F: Future<Output = Result<T, Failed>>>(&self, attempt: impl Fn() -> F) -> Result<T, Failed> {
         let mut retries = Retries::new(self.time);
         loop {
-            let outcome = attempt().await;
+            let outcome = retries.attempt(attempt()).await;
             match &outcome {
                 Err(failed) if failed.is_transient() && retries.wait().await => {}
                 _ => return outcome,
@@ -243,7 +241,7 @@ impl Bucket {
     pub(super) async fn put_if(&self, name: &str, object: &NewObject, condition: &Condition) -> Result<Outcome, Error> {
         let (mut retries, mut doubtful) = (Retries::new(self.time), false);
         loop {
-            let failed = match self.put_once(name, object, condition).await {
+            let failed = match retries.attempt(self.put_once(name, object, condition)).await {
                 Ok(_) => return Ok(Outcome::Done),
                 Err(failed) => failed,
             };
@@ -311,7 +309,7 @@ impl Bucket {
     pub(super) async fn delete_if(&self, name: &str, version: &Version) -> Result<Outcome, Error> {
         let (mut retries, mut doubtful) = (Retries::new(self.time), false);
         loop {
-            let failed = match self.delete_once(name, version).await {
+            let failed = match retries.attempt(self.delete_once(name, version)).await {
                 Ok(()) => return Ok(Outcome::Done),
                 Err(failed) => failed,
             };

@@ -16,6 +16,9 @@ pub(super) enum Failed {
     /// Nothing was done.
     #[error("{0}")]
     NotSent(String),
+    /// Nothing was done: the call's time is over.
+    #[error("the object store did not answer in time")]
+    NoTime,
     /// Nothing was done, and a retry will not help.
     #[error("{0}")]
     Refused(String),
@@ -29,6 +32,10 @@ pub(super) enum Failed {
     #[error("{0}")]
     Invalid(String),
 }
+
+/// Server errors that are refusals, which a retry does not change.
+const REFUSALS: [StatusCode; 3] =
+    [StatusCode::NOT_IMPLEMENTED, StatusCode::HTTP_VERSION_NOT_SUPPORTED, StatusCode::INSUFFICIENT_STORAGE];
 
 /// The server's code, and what to do about it.
 fn advice(code: &str) -> String {
@@ -93,12 +100,12 @@ impl Failed {
     pub(super) fn is_transient(&self) -> bool {
         match self {
             Self::Status { status, .. } => {
-                status.is_server_error()
-                    || [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS, StatusCode::CONFLICT]
-                        .contains(status)
+                status.is_server_error() && !REFUSALS.contains(status)
+                    || [StatusCode::TOO_MANY_REQUESTS, StatusCode::CONFLICT].contains(status)
+                    || self.is_request_timeout()
             }
             Self::NotSent(_) | Self::Lost(_) | Self::TooLate => true,
-            Self::Refused(_) | Self::Invalid(_) => false,
+            Self::NoTime | Self::Refused(_) | Self::Invalid(_) => false,
         }
     }
 
@@ -106,12 +113,18 @@ impl Failed {
     pub(super) fn is_doubtful(&self) -> bool {
         match self {
             Self::Status { status, .. } => {
-                status.is_server_error() && *status != StatusCode::SERVICE_UNAVAILABLE
-                    || *status == StatusCode::REQUEST_TIMEOUT
+                status.is_server_error() && *status != StatusCode::SERVICE_UNAVAILABLE && !REFUSALS.contains(status)
+                    || self.is_request_timeout()
             }
             Self::Lost(_) | Self::TooLate => true,
             _ => false,
         }
+    }
+
+    /// Whether the server waited for too long for the request. S3 answers this with the status 400.
+    fn is_request_timeout(&self) -> bool {
+        matches!(self, Self::Status { status, code }
+            if *status == StatusCode::REQUEST_TIMEOUT || *status == StatusCode::BAD_REQUEST && code == "RequestTimeout")
     }
 }
 
@@ -119,7 +132,11 @@ impl Failed {
 impl From<Failed> for Error {
     fn from(failed: Failed) -> Self {
         let Failed::Status { status, code } = &failed else {
-            return if matches!(failed, Failed::TooLate) { Self::Busy } else { Self::Backend(failed.into()) };
+            return if matches!(failed, Failed::TooLate | Failed::NoTime) {
+                Self::Busy
+            } else {
+                Self::Backend(failed.into())
+            };
         };
         match *status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if code == "QuotaExceeded" => Self::Full,

@@ -28,6 +28,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
+use tokio::time::Instant;
 
 use super::error::again;
 use super::repair::repair_each;
@@ -152,6 +153,10 @@ impl ObjectStorage {
         self.records.clone().ok_or(Error::Closed)
     }
 
+    fn end(&self) -> Instant {
+        Instant::now() + self.url.timeout
+    }
+
     /// Waits for a call on many records, in which each request has the whole time.
     fn long<T: Send + 'static, F>(&self, call: impl FnOnce(Arc<Records>) -> F) -> Result<T, Stopped>
     where
@@ -167,7 +172,7 @@ impl ObjectStorage {
     where
         F: Future<Output = Result<T, Error>> + Send + 'static,
     {
-        self.long(|records| bucket::within(self.url.timeout, call(records))).map_err(Stopped::of_read)
+        self.long(|records| transport::until(self.end(), call(records))).map_err(Stopped::of_read)
     }
 
     /// Waits for a call on one record that changes something.
@@ -175,7 +180,7 @@ impl ObjectStorage {
     where
         F: Future<Output = Result<T, Error>> + Send + 'static,
     {
-        self.long(|records| bucket::within(self.url.timeout, call(records))).map_err(Stopped::of_write)
+        self.long(|records| transport::until(self.end(), call(records))).map_err(Stopped::of_write)
     }
 
     /// Writes a record that is longer than an object may be.

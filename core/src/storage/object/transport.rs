@@ -1,7 +1,9 @@
 //! The HTTP of the crate `object_store`, by this library's client. Every answer with an error becomes a [`Failed`].
 
+use std::cell::Cell;
 use std::fmt;
 use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -12,12 +14,28 @@ use object_store::client::{
     HttpService,
 };
 use object_store::path::Path;
+use tokio::time::Instant;
 
 use super::failed::Failed;
-use crate::http::AnyHost;
+use crate::http::{AnyHost, transfer_time};
 
 /// The most bytes of an answer: a segment, or a page of a list.
 const MAX_ANSWER_LEN: usize = 32 << 20;
+
+tokio::task_local! {
+    /// The end of the call that makes the requests. The time of a transfer is not counted.
+    static END: Cell<Instant>;
+}
+
+/// Runs a call, none of whose requests goes on after this time.
+pub(super) async fn until<T>(end: Instant, call: impl Future<Output = T>) -> T {
+    END.scope(Cell::new(end), call).await
+}
+
+/// The end of the call, if it has one.
+pub(super) fn end() -> Option<Instant> {
+    END.try_with(Cell::get).ok()
+}
 
 #[derive(Clone, Debug)]
 pub(super) struct Transport(pub(super) AnyHost);
@@ -54,7 +72,16 @@ impl HttpService for Transport {
 impl Transport {
     /// The answer, if it is a success.
     pub(super) async fn send(&self, request: Request<Bytes>) -> Result<hyper::Response<Bytes>, Failed> {
-        let answer = self.0.send(request, MAX_ANSWER_LEN).await.map_err(Failed::of_transport)?;
+        let (begun, end, sent) = (Instant::now(), end(), request.body().len());
+        let time = end.map_or(Duration::MAX, |end| end.saturating_duration_since(begun));
+        if time.is_zero() {
+            return Err(Failed::NoTime);
+        }
+        let answer = self.0.send(request, MAX_ANSWER_LEN, time).await.map_err(Failed::of_transport)?;
+        if let Some(end) = end {
+            let later = end + begun.elapsed().min(transfer_time(sent + answer.body().len()));
+            END.with(|now| now.set(now.get().max(later)));
+        }
         let status = answer.status();
         if status.is_success() {
             return Ok(answer);
