@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
 
 use rusqlite::Connection;
+use strongroom::interrupt::{interruptible, is_interrupted};
 use strongroom::storage::{Error as StorageError, Head, MemoryStorage, PutMode, SqliteStorage, Storage};
 use strongroom::{Durability, Error, RecordKey, Strongroom, WriteOptions};
 
@@ -269,6 +270,28 @@ fn an_abandoned_claim_is_removed_after_a_day() {
         assert!(clean(&store) && !clean(&store));
         assert_eq!(store.retrieve("lasting", &lasting).unwrap(), b"data");
         assert_eq!(store.stats().unwrap().records, 1);
+    }
+}
+
+/// Once the record is claimed, nobody else can get it.
+#[test]
+fn an_interrupt_after_the_claim_leaves_nothing() {
+    for take in TAKES {
+        let memory: Shared = Arc::new(MemoryStorage::new());
+        let storage = hooked(&memory, |call, _| match call {
+            "rename" => {
+                while !is_interrupted() {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                Ok(())
+            }
+            "delete" if is_interrupted() => Err(StorageError::Busy),
+            _ => Ok(()),
+        });
+        let (store, _) = timed_over(storage, 1_000_000);
+        let key = store.store("id", b"data").unwrap();
+        let _ = interruptible(|| true, || take(&store, "id", &key));
+        assert_eq!(memory.list(None, 1).unwrap(), []);
     }
 }
 

@@ -165,7 +165,8 @@ impl NativeReader {
 
     /// Release the record.
     fn close(&self, py: Python<'_>) -> Result<(), Failure> {
-        // The removal of a taken record waits for the storage. If it is interrupted, a purge removes the record later.
+        // The removal of a taken record waits for the storage. If it is interrupted after some seconds, a purge removes
+        // the record later.
         closing(py, || self.0.take_to_close().map(drop))
     }
 

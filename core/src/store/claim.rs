@@ -3,15 +3,18 @@
 //! rename succeeded.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::Error;
 use crate::locator::{CLAIMED, LOCATOR_LEN, Locator};
 use crate::storage::{Head, Storage};
 use crate::util::clock::Clock;
-use crate::util::random;
+use crate::util::{interrupt, random};
 
 /// Seconds after which a claim is abandoned.
 const CLAIM_SECONDS: u64 = 24 * 60 * 60;
+/// How long a removal may take before an interrupt ends it: as long as SQLite waits for a lock.
+const REMOVAL_TIME: Duration = Duration::from_secs(5);
 /// The length of the random part of a claim's locator.
 const UNIQUE_LEN: usize = LOCATOR_LEN - 1 - size_of::<u64>();
 
@@ -34,8 +37,9 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        // After a failure, a purge removes it when it is abandoned.
-        let _ = self.storage.delete(&self.locator, Some(&self.head));
+        // Nobody else can get the record, so that an interrupted caller removes it all the same. After a failure, a
+        // purge does so when the claim is abandoned.
+        let _ = interrupt::postponed(REMOVAL_TIME, || self.storage.delete(&self.locator, Some(&self.head)));
     }
 }
 

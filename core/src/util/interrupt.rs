@@ -1,7 +1,7 @@
 //! Interruption of waits: for languages whose signal handlers run between the steps of a program, and for threads whose
 //! result is no longer needed.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,6 +24,8 @@ enum InterruptSource {
 
 thread_local! {
     static SOURCE: RefCell<Option<InterruptSource>> = const { RefCell::new(None) };
+    /// The end of the time in which interrupts have no effect.
+    static POSTPONED_UNTIL: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
 /// Runs `call`. While this thread waits in it, for a lock, a thread or a service, it calls `poll` every 50 ms. After
@@ -40,6 +42,9 @@ pub fn interruptible<R>(poll: fn() -> bool, call: impl FnOnce() -> R) -> R {
 /// Whether the call of [`interruptible`] on this thread must end. Calls `poll` at most every 50 ms.
 #[must_use]
 pub fn is_interrupted() -> bool {
+    if is_postponed() {
+        return false;
+    }
     let poll = SOURCE.with_borrow_mut(|source| match source {
         Some(InterruptSource::Poll { poll, asked, answered: false }) => {
             let is_due = asked.get_or_insert_with(Instant::now).elapsed() >= INTERVAL;
@@ -63,11 +68,30 @@ pub fn is_interrupted() -> bool {
 
 /// Whether [`is_interrupted`] returned `true` before. Does not call `poll`.
 pub(crate) fn was_interrupted() -> bool {
-    SOURCE.with_borrow(|source| match source {
-        Some(InterruptSource::Poll { answered, .. }) => *answered,
-        Some(InterruptSource::Owner(cancellation)) => cancellation.is_cancelled(),
-        None => false,
-    })
+    let is_answered = || {
+        SOURCE.with_borrow(|source| match source {
+            Some(InterruptSource::Poll { answered, .. }) => *answered,
+            Some(InterruptSource::Owner(cancellation)) => cancellation.is_cancelled(),
+            None => false,
+        })
+    };
+    !is_postponed() && is_answered()
+}
+
+fn is_postponed() -> bool {
+    POSTPONED_UNTIL.get().is_some_and(|end| Instant::now() < end)
+}
+
+/// Runs `work`, whose waits an interrupt of this thread ends only after this time.
+pub(crate) fn postponed<R>(time: Duration, work: impl FnOnce() -> R) -> R {
+    struct Restore(Option<Instant>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            POSTPONED_UNTIL.set(self.0);
+        }
+    }
+    let _restore = Restore(POSTPONED_UNTIL.replace(Instant::now().checked_add(time)));
+    work()
 }
 
 /// Runs `work`, whose waits no interrupt of this thread ends.
@@ -146,6 +170,18 @@ mod tests {
         });
         assert_eq!(ASKED.take(), 3, "nobody is asked again after a yes");
         assert!(!was_interrupted() && interval().is_none());
+    }
+
+    #[test]
+    fn an_interrupt_may_be_postponed() {
+        let hour = Duration::from_secs(3600);
+        let cancellation = Cancellation::default();
+        cancellation.cancel();
+        cancellation.run(|| {
+            postponed(hour, || assert!(!is_interrupted() && !was_interrupted()));
+            assert!(was_interrupted());
+            postponed(Duration::from_millis(20), || sleep(hour));
+        });
     }
 
     #[test]
