@@ -974,9 +974,9 @@ strongroom_status strongroom_retrieve_stream(const strongroom *store,
  * keys. Open the store with the new key and with the previous one in strongroom_options, in all processes, and begin
  * the rotation in one of them. Each operation on an id then moves its record to the new key. Call strongroom_contains
  * for every known id of every namespace: it fails if the record cannot be moved, for example on a full disk. A read of
- * data succeeds even then, and may leave the record under the previous key. A read-only handle moves nothing. When no
- * record remains, strongroom_finish_rotation ends the rotation. It may be interrupted at any time; other handles with
- * both keys continue to work.
+ * data succeeds even then, and may leave the record under the previous key. A read-only handle, and a call with a
+ * wrong record key, moves nothing. When no record remains, strongroom_finish_rotation ends the rotation. It may be
+ * interrupted at any time; other handles with both keys continue to work.
  */
 
 /// Begins the rotation: the new key takes the place of the previous one. It takes a second. Without effect if the new

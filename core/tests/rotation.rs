@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::SystemTime;
 
 use strongroom::storage::{Locator, MemoryStorage, SqliteStorage, Storage};
-use strongroom::{Builder, Durability, Error, IndexKey, RecordKey, Strongroom, repair};
+use strongroom::{Builder, Durability, Error, IndexKey, RecordKey, Strongroom, WriteOptions, repair};
 
+use crate::support::hooked::{Shared, hooked};
 use crate::support::rounds::rounds;
 use crate::support::wait::{DEADLINE, Join, StopOnDrop, poll_within};
 use crate::support::{hide_records, pattern, record_key};
@@ -113,6 +114,66 @@ fn each_operation_finds_a_record_under_both_keys() {
         store.finish_rotation().unwrap();
         assert_name(place.open(1, None), "IndexKeyMismatch");
     }
+}
+
+/// The move would tell by its time that there is a record, and let its caller write.
+#[test]
+fn a_wrong_record_key_moves_nothing() {
+    type Use = fn(&Strongroom, &RecordKey) -> Result<(), Error>;
+    let uses: [Use; 13] = [
+        |store, key| store.retrieve("id", key).map(drop),
+        |store, key| store.retrieve_into("id", key, &mut vec![0; LONG]).map(drop),
+        |store, key| store.retrieve_range("id", key, 1..3).map(drop),
+        |store, key| store.retrieve_many(&[("id", key)])?.remove(0).map(drop),
+        |store, key| store.open_record("id", key).map(drop),
+        |store, key| store.take("id", key).map(drop),
+        |store, key| store.take_record("id", key).map(drop),
+        |store, key| store.replace("id", key, b"other").map(drop),
+        |store, key| store.replace_with("id", key, b"other", WriteOptions::new().key(&record_key(8))).map(drop),
+        |store, key| store.replace_record("id", key).map(drop),
+        |store, key| store.rekey("id", key).map(drop),
+        |store, key| store.rekey_with("id", key, WriteOptions::new().key(&record_key(8))).map(drop),
+        |store, key| store.delete("id", key),
+    ];
+    for len in [100, LONG] {
+        let storage: Shared = Arc::new(MemoryStorage::new());
+        let writes = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&writes);
+        let counted = hooked(&storage, move |call, _| {
+            count.fetch_add(usize::from(!matches!(call, "get" | "info" | "read_at" | "list")), Ordering::Relaxed);
+            Ok(())
+        });
+        let place = Place(Box::new(move || Strongroom::builder().storage(counted.clone())));
+        let right = place.open(1, None).unwrap().store("id", pattern(len)).unwrap();
+        let store = place.rotate(2, 1);
+        writes.store(0, Ordering::Relaxed);
+        for (n, operation) in uses.into_iter().enumerate() {
+            assert_name(operation(&store, &record_key(7)), "WrongKey");
+            assert_eq!((writes.load(Ordering::Relaxed), remaining(&store)), (0, 1), "operation {n}");
+        }
+        assert!(store.retrieve("id", &right).unwrap() == pattern(len));
+        assert_eq!((writes.load(Ordering::Relaxed), remaining(&store)), (1, 0));
+        assert_name(store.retrieve("id", &record_key(7)), "WrongKey");
+    }
+}
+
+/// A repeated write proves only the key of the write that it repeats.
+#[test]
+fn a_write_is_repeated_during_a_rotation() {
+    let storage = Arc::new(MemoryStorage::new());
+    let place = Place(Box::new(move || Strongroom::builder().storage(storage.clone())));
+    let old = place.open(1, None).unwrap();
+    let (first, second, third) = (old.store("id", b"data").unwrap(), record_key(8), record_key(9));
+    let with = |key| WriteOptions::new().key(key);
+    old.replace_with("id", &first, b"data", with(&second)).unwrap();
+    let store = place.rotate(2, 1);
+    store.replace_with("id", &first, b"data", with(&second)).unwrap();
+    store.rekey_with("id", &first, with(&second)).unwrap();
+    let mut writer = store.replace_record_with("id", &first, with(&second)).unwrap();
+    writer.write_all(b"data").unwrap();
+    writer.finish().unwrap();
+    store.rekey_with("id", &second, with(&third)).unwrap();
+    assert_eq!((store.retrieve("id", &third).unwrap(), remaining(&store)), (b"data".to_vec(), 0));
 }
 
 /// A handle with the old key alone neither misses a record nor stores a second one for its id.
@@ -275,7 +336,7 @@ fn generations_wrap_around() {
     let record = record_key(9);
     let index_key = |n: u32| IndexKey::from_bytes(&[&[7; 28][..], &n.to_le_bytes()].concat()).unwrap();
     let open = |n: u32| Strongroom::builder().storage(storage.clone()).clock(SystemTime::now).index_key(index_key(n));
-    let options = strongroom::WriteOptions::new().key(&record);
+    let options = WriteOptions::new().key(&record);
     open(0).open().unwrap().store_with("id", b"data", options).unwrap();
     for n in 1..600_u32 {
         let store = open(n).previous_index_key(index_key(n - 1)).open().unwrap();

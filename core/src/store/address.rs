@@ -67,6 +67,12 @@ impl Address<'_> {
         Ok((self.context(&header), prefix.try_into().map_err(|_| Error::Corrupt)?, header))
     }
 
+    /// Fails if `key` is not that of the version with this head.
+    pub(super) fn prove(&self, key: &RecordKey, head: &Head) -> Result<(), Error> {
+        let (context, prefix, _) = self.context_of(head)?;
+        Ok(cobblestone::verify_key(key.expose_bytes(), &context, &prefix)?)
+    }
+
     /// `header || message`, in one buffer of the exact size.
     pub(super) fn seal(&self, new: NewVersion<'_>, data: &[u8]) -> Result<Vec<u8>, Error> {
         if new.padded {

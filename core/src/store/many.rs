@@ -30,7 +30,7 @@ impl Store {
         let threads = parallel::for_bytes(cost.fold(0, usize::saturating_add), parallel::WORTH_SHARING);
         let mut made: Vec<_> = records.iter().map(|_| None).collect();
         parallel::for_each(threads, records.iter().zip(&mut made), |((id, data, new), made)| {
-            let address = self.address(id, Access::Write)?;
+            let address = self.address(id, Access::Write(None))?;
             let sealed = address.seal(*new, data)?;
             *made = Some((address, sealed));
             Ok::<_, Error>(())
@@ -47,7 +47,8 @@ impl Store {
             Err(Error::AlreadyExists) if records.iter().all(|(.., new)| new.is_callers) => {
                 // An earlier attempt stored all of them or none; since then, some may have expired.
                 records.iter().try_for_each(|(id, data, new)| {
-                    self.repeated(&self.address(id, Access::Write)?, new.key, || Error::AlreadyExists)?.write_all(data)
+                    self.repeated(&self.address(id, Access::Write(None))?, new.key, || Error::AlreadyExists)?
+                        .write_all(data)
                 })
             }
             outcome => outcome,
@@ -112,7 +113,7 @@ impl Store {
 
     /// Opens each record independently.
     pub(super) fn open_all(&self, records: &[(&[u8], &RecordKey)]) -> Result<Vec<Outcome>, Error> {
-        let addresses = records.iter().map(|(id, _)| self.address(id, Access::Read));
+        let addresses = records.iter().map(|(id, key)| self.address(id, Access::Read(key)));
         let addresses = addresses.collect::<Result<Vec<_>, _>>()?;
         let wanted: Vec<_> = addresses.iter().zip(records).map(|(address, (_, key))| (address, *key)).collect();
         let outcomes = match self.get_all(wanted.iter(), MOST_UNPROVED) {

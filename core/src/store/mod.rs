@@ -30,7 +30,6 @@ pub(crate) use rotation::LocatorKeys;
 pub(crate) use settings_check::SettingsCheck;
 use stored_version::StoredVersion;
 
-use crate::cobblestone::verify_key;
 use crate::error::Error;
 use crate::key::RecordKey;
 use crate::locator::{self, Locator, LocatorKey};
@@ -61,8 +60,7 @@ impl Store {
     /// The head of the stored record, if `key` is its key. The record may have expired.
     fn prove(&self, address: &Address<'_>, key: &RecordKey) -> Result<Head, Error> {
         let head = self.storage.info(&address.locator)?.ok_or(Error::NotFound)?.head;
-        let (context, prefix, _) = address.context_of(&head)?;
-        verify_key(key.expose_bytes(), &context, &prefix)?;
+        address.prove(key, &head)?;
         Ok(head)
     }
 
@@ -108,23 +106,23 @@ impl Operations for Store {
     }
 
     fn store(&self, id: &[u8], data: &[u8], new: NewVersion<'_>) -> Result<Call<()>, Error> {
-        self.at(id, Access::Write, |address| self.write_new(address, data, new)).map(Call::Done)
+        self.at(id, Access::Write(None), |address| self.write_new(address, data, new)).map(Call::Done)
     }
 
     fn replace(&self, id: &[u8], old: &RecordKey, data: &[u8], new: NewVersion<'_>) -> Result<Call<()>, Error> {
-        self.at(id, Access::Write, |address| self.write_replacing(address, old, data, new)).map(Call::Done)
+        self.at(id, Access::Write(Some(old)), |address| self.write_replacing(address, old, data, new)).map(Call::Done)
     }
 
     fn rekey(&self, id: &[u8], old: &RecordKey, new: NewVersion<'_>) -> Result<Call<()>, Error> {
-        self.at(id, Access::Write, |address| self.reseal(address, old, new)).map(Call::Done)
+        self.at(id, Access::Write(Some(old)), |address| self.reseal(address, old, new)).map(Call::Done)
     }
 
     fn create_record(&self, id: &[u8], new: NewVersion<'_>) -> Result<Box<dyn WriteRecord>, Error> {
-        Ok(Box::new(self.create(&self.address(id, Access::Write)?, new)?))
+        Ok(Box::new(self.create(&self.address(id, Access::Write(None))?, new)?))
     }
 
     fn replace_record(&self, id: &[u8], old: &RecordKey, new: NewVersion<'_>) -> Result<Box<dyn WriteRecord>, Error> {
-        Ok(Box::new(self.at(id, Access::Write, |address| self.replace_at(address, old, new))?))
+        Ok(Box::new(self.at(id, Access::Write(Some(old)), |address| self.replace_at(address, old, new))?))
     }
 
     fn store_many(&self, records: &[(&[u8], &[u8], NewVersion<'_>)]) -> Result<Call<()>, Error> {
@@ -132,11 +130,11 @@ impl Operations for Store {
     }
 
     fn retrieve(&self, id: &[u8], key: &RecordKey) -> Result<Call<Vec<u8>>, Error> {
-        self.at(id, Access::Read, |address| self.retrieve_at(address, key)).map(Call::Done)
+        self.at(id, Access::Read(key), |address| self.retrieve_at(address, key)).map(Call::Done)
     }
 
     fn retrieve_into(&self, id: &[u8], key: &RecordKey, buffer: &mut [u8]) -> Result<usize, Error> {
-        self.at(id, Access::Read, |address| {
+        self.at(id, Access::Read(key), |address| {
             self.of_one_version(address, |found| match found {
                 Fetched::Record(sealed) => address.open_into(key, &sealed, buffer),
                 Fetched::Long { info, start } => self.long(address, key, info, start)?.retrieve_into(buffer),
@@ -146,19 +144,19 @@ impl Operations for Store {
 
     fn retrieve_range(&self, id: &[u8], key: &RecordKey, range: Range<u64>) -> Result<Call<Vec<u8>>, Error> {
         let read = |address: &Address<'_>| open_version(&self.storage, address, key)?.read_range(range.clone());
-        self.at(id, Access::Read, read).map(Call::Done)
+        self.at(id, Access::Read(key), read).map(Call::Done)
     }
 
     fn open_record(&self, id: &[u8], key: &RecordKey) -> Result<Box<dyn ReadRecord>, Error> {
-        Ok(Box::new(self.at(id, Access::Read, |address| open_version(&self.storage, address, key))?))
+        Ok(Box::new(self.at(id, Access::Read(key), |address| open_version(&self.storage, address, key))?))
     }
 
     fn take(&self, id: &[u8], key: &RecordKey) -> Result<Call<Vec<u8>>, Error> {
-        self.at(id, Access::Write, |address| self.take_at(address, key)).map(Call::Done)
+        self.at(id, Access::Write(Some(key)), |address| self.take_at(address, key)).map(Call::Done)
     }
 
     fn take_record(&self, id: &[u8], key: &RecordKey) -> Result<Box<dyn ReadRecord>, Error> {
-        Ok(Box::new(self.at(id, Access::Write, |address| self.take_reader(address, key))?))
+        Ok(Box::new(self.at(id, Access::Write(Some(key)), |address| self.take_reader(address, key))?))
     }
 
     fn retrieve_many(&self, records: &[(&[u8], &RecordKey)]) -> Result<Call<FoundRecords>, Error> {
@@ -167,14 +165,14 @@ impl Operations for Store {
 
     fn contains(&self, id: &[u8]) -> Result<Call<bool>, Error> {
         let find = |address: &Address<'_>| if self.is_taken(address)? { Ok(()) } else { Err(Error::NotFound) };
-        match self.at(id, Access::Write, find) {
+        match self.at(id, Access::Write(None), find) {
             Err(Error::NotFound) => Ok(Call::Done(false)),
             outcome => outcome.map(|()| Call::Done(true)),
         }
     }
 
     fn delete(&self, id: &[u8], key: &RecordKey) -> Result<Call<()>, Error> {
-        self.at(id, Access::Write, |address| {
+        self.at(id, Access::Write(Some(key)), |address| {
             let head = self.prove(address, key)?;
             if self.storage.delete(&address.locator, Some(&head))? { Ok(Call::Done(())) } else { Err(Error::Conflict) }
         })

@@ -1,6 +1,7 @@
 //! The rotation of the index key. Before it begins, a handle with both keys uses the previous one alone. After that,
 //! each operation on an id first moves its record from the locator under the previous key to the one under the current
-//! key. No record is created under the previous key, so that an id has one record.
+//! key, except an operation with a wrong record key. No record is created under the previous key, so that an id has one
+//! record.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use super::purge::page_before_damage;
 use super::settings_check::Lease;
 use super::{SettingsCheck, Store};
 use crate::error::Error;
+use crate::key::RecordKey;
 use crate::locator::{LOCATOR_LEN, Locator, LocatorKey};
 use crate::record::is_id;
 use crate::settings::Settings;
@@ -25,17 +27,29 @@ const PAGE: usize = 1000;
 /// may come before the refusal.
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// The purpose of an operation.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Access {
+/// The purpose of an operation, with the record key that it proves. A wrong key moves no record: its caller may write
+/// nothing, and the time of the move would tell that there is a record.
+#[derive(Clone, Copy)]
+pub(super) enum Access<'k> {
     /// Works even if the storage cannot be written.
-    Read,
+    Read(&'k RecordKey),
     /// Needs the move. `contains` does, too: by it, callers move the records of all ids that they know, and the others
     /// may then be erased.
-    Write,
+    Write(Option<&'k RecordKey>),
 }
 
-impl Access {
+impl<'k> Access<'k> {
+    fn is_read(self) -> bool {
+        matches!(self, Self::Read(_))
+    }
+
+    fn key(self) -> Option<&'k RecordKey> {
+        match self {
+            Self::Read(key) => Some(key),
+            Self::Write(key) => key,
+        }
+    }
+
     /// Whether a record whose move fails with this error stays under the previous key for this operation.
     fn may_leave(self, error: &storage::Error) -> bool {
         match error {
@@ -45,7 +59,7 @@ impl Access {
             | storage::Error::Busy
             | storage::Error::Full
             | storage::Error::Indeterminate(_)
-            | storage::Error::Poisoned => self == Self::Read && !was_interrupted(),
+            | storage::Error::Poisoned => self.is_read() && !was_interrupted(),
             _ => false,
         }
     }
@@ -67,14 +81,14 @@ impl LocatorKeys {
     }
 
     /// The address of the record of an id under a new lease. A record under the previous key is moved to the current
-    /// one. It stays in a read-only store and, to be read, if the storage cannot be written.
+    /// one. It stays in a read-only store, under a wrong record key and, to be read, if the storage cannot be written.
     pub(super) fn address<'i>(
         &self,
         storage: &dyn Storage,
         clock: &Clock,
         namespace: &Arc<[u8]>,
         id: &'i [u8],
-        access: Access,
+        access: Access<'_>,
     ) -> Result<Address<'i>, Error> {
         let lease = self.lease(storage, id)?;
         let address = Address::new(self.current.locator(namespace, id), clock, namespace, id, lease);
@@ -98,11 +112,12 @@ impl LocatorKeys {
         storage: &dyn Storage,
         address: Address<'i>,
         from: &Locator,
-        access: Access,
+        access: Access<'_>,
     ) -> Result<Address<'i>, Error> {
         for _ in 0..ATTEMPTS {
             let Some(info) = storage.info(from)? else { return Ok(address) };
-            match self.may_move(access).then(|| storage.rename(from, &info.head, &address.locator)) {
+            let is_proved = access.key().is_none_or(|key| address.prove(key, &info.head).is_ok());
+            match (is_proved && self.may_move(access)).then(|| storage.rename(from, &info.head, &address.locator)) {
                 // If there are two records, the one under the current key counts: the other's writer has not got its
                 // key.
                 Some(Ok(()) | Err(storage::Error::AlreadyExists)) => return Ok(address),
@@ -118,8 +133,8 @@ impl LocatorKeys {
         Err(Error::Busy)
     }
 
-    fn may_move(&self, access: Access) -> bool {
-        access == Access::Write || self.pause_end().is_none_or(|end| Instant::now() >= end)
+    fn may_move(&self, access: Access<'_>) -> bool {
+        !access.is_read() || self.pause_end().is_none_or(|end| Instant::now() >= end)
     }
 
     fn pause_end(&self) -> MutexGuard<'_, Option<Instant>> {
@@ -128,7 +143,7 @@ impl LocatorKeys {
 
     /// The address of the same id under a new lease, for a write.
     pub(super) fn again(&self, storage: &dyn Storage, address: &Address<'_>) -> Result<Address<'static>, Error> {
-        Ok(self.address(storage, &address.clock, &address.namespace, &address.id, Access::Write)?.to_owned())
+        Ok(self.address(storage, &address.clock, &address.namespace, &address.id, Access::Write(None))?.to_owned())
     }
 
     /// Whether another key may have been in use before an operation at this address ended: the operation may have
@@ -173,7 +188,7 @@ impl LocatorKeys {
 
 impl Store {
     /// The address of the record of an id.
-    pub(super) fn address<'i>(&self, id: &'i [u8], access: Access) -> Result<Address<'i>, Error> {
+    pub(super) fn address<'i>(&self, id: &'i [u8], access: Access<'_>) -> Result<Address<'i>, Error> {
         self.keys.address(&*self.storage, &self.clock, &self.namespace, id, access)
     }
 
@@ -181,7 +196,7 @@ impl Store {
     pub(super) fn at<T>(
         &self,
         id: &[u8],
-        access: Access,
+        access: Access<'_>,
         mut operation: impl FnMut(&Address<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let mut may_move_again = true; // once: afterwards, the record is under the current key
@@ -297,11 +312,13 @@ mod tests {
     fn reads_move_records_again_after_the_pause() {
         let now = Instant::now();
         let generation = Generation { number: FIRST_GENERATION, check_value: [7; 16] };
+        let record_key = RecordKey::from_bytes(&[7; 32]).unwrap();
         let current = LocatorKey::new(&IndexKey::from_bytes(&[7; 32]).unwrap(), FIRST_GENERATION);
         let keys = LocatorKeys::new(current, None, SettingsCheck::new(generation, None, true, now, false));
         for (end, reads_move) in [(None, true), (now.checked_add(PAUSE), false), (Some(now), true)] {
             *keys.pause_end() = end;
-            assert_eq!((keys.may_move(Access::Read), keys.may_move(Access::Write)), (reads_move, true));
+            let moves = [Access::Read(&record_key), Access::Write(None)].map(|access| keys.may_move(access));
+            assert_eq!(moves, [reads_move, true]);
         }
     }
 }

@@ -19,10 +19,10 @@ impl Strongroom {
     ///
     /// From then on, each operation on an id moves its record to the new key. Call [`contains`](Self::contains) for
     /// every known id of every namespace: it fails if the record cannot be moved, for example on a full disk. A read of
-    /// data succeeds even then, and may leave the record under the previous key. A read-only handle moves nothing. When
-    /// no records remain, [`finish_rotation`](Self::finish_rotation) ends the rotation. It may be interrupted at any
-    /// time; other handles with both keys continue to work. A record that is being replaced in pieces while the
-    /// rotation begins may fail with [`Error::Conflict`].
+    /// data succeeds even then, and may leave the record under the previous key. A read-only handle, and a call with a
+    /// wrong record key, moves nothing. When no records remain, [`finish_rotation`](Self::finish_rotation) ends the
+    /// rotation. It may be interrupted at any time; other handles with both keys continue to work. A record that is
+    /// being replaced in pieces while the rotation begins may fail with [`Error::Conflict`].
     ///
     /// ```
     /// use std::sync::Arc;

@@ -754,9 +754,10 @@ class Strongroom:
 
         From then on, each operation on an id moves its record to the new key. Use ``id in store`` for every known id
         of every namespace: it raises if the record cannot be moved, for example on a full disk. A read of data succeeds
-        even then, and may leave the record under the previous key. A read-only store moves nothing. When none remain,
-        :meth:`finish_rotation` ends the rotation. It may be interrupted at any time; other handles with both keys
-        continue to work. A record that is being replaced in pieces meanwhile may raise :exc:`ConflictError`.
+        even then, and may leave the record under the previous key. A read-only store, and a call with a wrong key of a
+        record, moves nothing. When none remain, :meth:`finish_rotation` ends the rotation. It may be interrupted at any
+        time; other handles with both keys continue to work. A record that is being replaced in pieces meanwhile may
+        raise :exc:`ConflictError`.
 
         :raises BusyError: The store's settings were changed concurrently.
         :raises UnsupportedError: The store is an encryption server, which has its own index key; or it is read-only.
