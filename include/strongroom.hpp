@@ -756,17 +756,17 @@ template <class P> class basic_store {
         std::vector<const strongroom_write_options *> raw_options;
         for (const write_options &one : options)
             raw_options.push_back(one.raw());
-        const std::size_t options_len = raw_options.size();
-        raw_options.resize(items.size());
+        raw_options.resize(items.size()); // without options, NULL for each item
         std::vector<strongroom_record_key> raw_keys(items.size());
         auto stored = detail::get<P, std::vector<record_key>>([&](std::vector<record_key> &keys,
                                                                   strongroom_error *details) {
             keys.reserve(items.size());
-            // Without options, NULL for each item. Another number than that of the items is refused.
-            const bool fits = options_len == 0 || options_len == items.size();
-            const strongroom_status status =
-                strongroom_store_many_with(raw(), raw_items.data(), raw_items.size(), fits ? raw_options.data() : nullptr,
-                                           raw_keys.data(), details);
+            if (!options.empty() && options.size() != items.size()) {
+                *details = {STRONGROOM_INVALID_ARGUMENT, "options must be empty, or have one for each item"};
+                return details->status;
+            }
+            const strongroom_status status = strongroom_store_many_with(raw(), raw_items.data(), raw_items.size(),
+                                                                        raw_options.data(), raw_keys.data(), details);
             if (status == STRONGROOM_OK)
                 for (const strongroom_record_key &key : raw_keys)
                     keys.emplace_back(key);
@@ -1020,18 +1020,19 @@ namespace detail {
 /// A buffer of data, which is wiped.
 class wiped_buffer {
   public:
-    wiped_buffer() : bytes_(65536) {}
+    explicit wiped_buffer(std::size_t size) : bytes_(size) {}
     wiped_buffer(const wiped_buffer &) = delete;
     wiped_buffer &operator=(const wiped_buffer &) = delete;
     ~wiped_buffer() { strongroom_wipe(bytes_.data(), bytes_.size()); }
 
     char *begin() noexcept { return bytes_.data(); }
     char *end() noexcept { return bytes_.data() + bytes_.size(); }
-    std::size_t size() const noexcept { return bytes_.size(); }
 
   private:
     std::vector<char> bytes_;
 };
+
+constexpr std::size_t piece_len = 65536;
 
 class reader_streambuf : public std::streambuf {
   public:
@@ -1039,10 +1040,26 @@ class reader_streambuf : public std::streambuf {
 
   protected:
     int_type underflow() override {
-        const std::size_t len = reader_.read(buffer_.begin(), buffer_.size());
+        // The last character can be put back.
+        char *const start = buffer_.begin() + 1, *first = start;
+        if (egptr() != eback())
+            *--first = egptr()[-1];
+        setg(first, start, start);
+        const std::size_t len = reader_.read(start, piece_len);
         position_ += len;
-        setg(buffer_.begin(), buffer_.begin(), buffer_.begin() + len);
+        setg(first, start, start + len);
         return len == 0 ? traits_type::eof() : traits_type::to_int_type(*gptr());
+    }
+
+    int_type pbackfail(int_type other) override {
+        if (gptr() != eback())
+            gbump(-1);
+        else if (seekoff(-1, std::ios_base::cur, std::ios_base::in) == pos_type(off_type(-1)) ||
+                 traits_type::eq_int_type(underflow(), traits_type::eof()))
+            return traits_type::eof();
+        if (!traits_type::eq_int_type(other, traits_type::eof()))
+            *gptr() = traits_type::to_char_type(other);
+        return traits_type::to_int_type(*gptr());
     }
 
     pos_type seekoff(off_type offset, std::ios_base::seekdir from, std::ios_base::openmode) override {
@@ -1067,7 +1084,8 @@ class reader_streambuf : public std::streambuf {
 
   private:
     reader reader_;
-    wiped_buffer buffer_;
+    /// The character that can be put back, and a piece.
+    wiped_buffer buffer_{1 + piece_len};
     /// The reader's position: the end of the buffer.
     std::uint64_t position_ = 0;
 };
@@ -1099,7 +1117,7 @@ class writer_streambuf : public std::streambuf {
 
   private:
     writer writer_;
-    wiped_buffer buffer_;
+    wiped_buffer buffer_{piece_len};
 };
 
 } // namespace detail

@@ -152,6 +152,7 @@ static void many() {
     CHECK(thrown([&] { store.store_many({{"d", "4"}, {"a", "1"}}); }) == STRONGROOM_ALREADY_EXISTS && !store.contains("d"));
     CHECK(thrown([&] { store.store_many({{"d", "4"}}, std::vector<sr::write_options>(2)); }) ==
           STRONGROOM_INVALID_ARGUMENT);
+    CHECK(thrown([&] { store.store_many({}, std::vector<sr::write_options>(1)); }) == STRONGROOM_INVALID_ARGUMENT);
     auto found = store.retrieve_many({{"b", &keys[1]}, {"a", &mine}, {"x", &mine}});
     CHECK(found.size() == 3 && found[0]->view() == "22" && !found[1] && !found[2]);
     CHECK(found[1].error().status() == STRONGROOM_WRONG_KEY && found[2].error().status() == STRONGROOM_NOT_FOUND);
@@ -262,6 +263,42 @@ static void iostreams() {
     CHECK(!(rest << quiet.seekg(900000).rdbuf()) || quiet.bad() || rest.str().size() == 100000);
     { sr::record_ostream dropped(store.create_record("dropped")); dropped << data; }
     CHECK(!store.contains("dropped"));
+}
+
+// At each position, a character can be put back, as in a file.
+static void put_back() {
+    sr::store store = sr::store::open(":memory:");
+    std::string data;
+    while (data.size() < 200000)
+        data += static_cast<char>(data.size() % 251);
+    const sr::record_key key = store.store("id", data);
+    sr::record_istream in(store.open_record("id", key)), sought(store.open_record("id", key));
+    for (std::size_t place = 1; place <= data.size(); place++) {
+        CHECK(in.get() == static_cast<unsigned char>(data[place - 1]));
+        CHECK(in.unget().tellg() == static_cast<std::streamoff>(place - 1));
+        CHECK(in.get() == static_cast<unsigned char>(data[place - 1]) && in.putback(data[place - 1]).get() != EOF);
+    }
+    CHECK(in.get() == EOF && in.eof());
+    in.clear();
+    CHECK(in.unget().get() == static_cast<unsigned char>(data.back()));
+    for (const std::size_t place : {std::size_t(1), std::size_t(65536), std::size_t(100000), data.size()}) {
+        CHECK(sought.seekg(static_cast<std::streamoff>(place)).unget());
+        CHECK(sought.get() == static_cast<unsigned char>(data[place - 1]));
+        CHECK(sought.tellg() == static_cast<std::streamoff>(place));
+    }
+    CHECK(sought.seekg(5).putback('?').get() == '?' && sought.putback('!').get() == '!');
+    CHECK(sought.get() == static_cast<unsigned char>(data[5]));
+    sought.exceptions(std::ios::goodbit);
+    CHECK(sought.seekg(0).unget().bad());
+    sought.clear();
+    CHECK(sought.get() == static_cast<unsigned char>(data[0]));
+
+    // The last one before a piece needs no other read: a server may send a record only once.
+    sr::record_istream once(store.open_record("id", key));
+    once.ignore(65536);
+    CHECK(once.peek() == static_cast<unsigned char>(data[65536]));
+    store.erase("id");
+    CHECK(once.unget().get() == static_cast<unsigned char>(data[65535]));
 }
 
 // Data that an error cuts off is neither stored nor taken for the whole.
@@ -387,6 +424,7 @@ int main() {
     many();
     readers_and_writers();
     iostreams();
+    put_back();
     cut_streams();
     maintenance();
     own_storage();
