@@ -53,7 +53,9 @@ impl FromPyObject<'_, '_> for Natural {
 /// The number; infinity, of its sign, if it is too large for a `float`.
 pub(crate) fn number(object: Borrowed<'_, '_, PyAny>, needed: &'static str) -> PyResult<f64> {
     let py = object.py();
-    object.extract().or_else(|error: PyErr| {
+    // `float()` also takes the dates and durations of NumPy, without their unit. They do not compare with a number.
+    let number = object.extract().and_then(|number| object.lt(0.0).map(|_| number));
+    number.or_else(|error: PyErr| {
         if error.is_instance_of::<PyOverflowError>(py) {
             return Ok(if object.lt(0)? { f64::NEG_INFINITY } else { f64::INFINITY });
         }

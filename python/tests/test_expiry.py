@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 
 import strongroom
@@ -45,6 +46,8 @@ def writes(store: Strongroom) -> dict[str, Write]:
         {"expires_at": time.time() + 3600},
         {"expires_at": int(time.time()) + 3600},
         {"expires_at": Fraction(int(time.time()) + 3600)},
+        {"expires_at": numpy.int64(time.time() + 3600)},
+        {"expires_in": numpy.float32(3600)},
         {"expires_at": 1e15},
         {"expires_at": datetime.now(UTC) + DAY},
         {"expires_at": datetime.now().astimezone() + DAY},
@@ -101,6 +104,8 @@ NO_ZONE = r"expires_at has no time zone: use datetime\.now\(timezone\.utc\)"
         ({"expires_at": "tomorrow"}, TypeError, "a datetime or a number is needed, not 'str'"),
         ({"expires_at": DAY}, TypeError, "a datetime or a number is needed, not 'timedelta'"),
         ({"expires_at": date(2100, 1, 1)}, TypeError, "a datetime or a number is needed, not 'date'"),
+        ({"expires_at": numpy.datetime64("2100-01-01", "ns")}, TypeError, "a number is needed, not 'datetime64'"),
+        ({"expires_at": numpy.datetime64("2100-01-01", "s")}, TypeError, "a number is needed, not 'datetime64'"),
         ({"expires_in": 0}, strongroom.InvalidArgumentError, PAST),
         ({"expires_in": timedelta(0)}, strongroom.InvalidArgumentError, PAST),
         ({"expires_in": -1}, strongroom.InvalidArgumentError, f"expires_in {INVALID}"),
@@ -111,6 +116,9 @@ NO_ZONE = r"expires_at has no time zone: use datetime\.now\(timezone\.utc\)"
         ({"expires_in": 2**64}, strongroom.InvalidArgumentError, f"expires_in {INVALID}"),
         ({"expires_in": 10**400}, strongroom.InvalidArgumentError, f"expires_in {INVALID}"),
         ({"expires_in": "60"}, TypeError, "a timedelta or a number is needed, not 'str'"),
+        ({"expires_in": numpy.timedelta64(60, "ns")}, TypeError, "a number is needed, not 'timedelta64'"),
+        ({"expires_in": numpy.timedelta64(60, "s")}, TypeError, "a number is needed, not 'timedelta64'"),
+        ({"expires_in": numpy.array(60, "timedelta64[ns]")}, TypeError, "a number is needed, not 'ndarray'"),
         ({"expires_in": datetime.now(UTC)}, TypeError, "a timedelta or a number is needed, not 'datetime'"),
         ({"expires_at": 1e15, "expires_in": 60}, strongroom.InvalidArgumentError, "not both"),
     ],
