@@ -423,6 +423,33 @@ def test_reads_of_several_tasks_follow_one_another(path: Path) -> None:
     asyncio.run(main())
 
 
+def test_one_event_loop_at_a_time_uses_a_reader(store: strongroom.Strongroom, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = store.open_record("id", store.store("id", b"01234567"))
+    reader, read, begun, go_on = aio.RecordReader(file), file.read, threading.Event(), threading.Event()
+
+    def slow(size: int) -> bytes:
+        begun.set()
+        assert go_on.wait(60)
+        return read(size)
+
+    async def two_reads() -> bytes:
+        return b"".join(await asyncio.gather(reader.read(2), reader.read(2)))
+
+    monkeypatch.setattr(file, "read", slow)
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(asyncio.run, reader.read(2))
+        assert begun.wait(60)
+        try:
+            for call in (reader.read, reader.tell):
+                with pytest.raises(RuntimeError, match="in use in another event loop"):
+                    asyncio.run(asyncio.wait_for(call(), 60))
+        finally:
+            go_on.set()
+        assert other.result(60) == b"01"
+    assert [asyncio.run(two_reads()) for _ in range(2)] == [b"2345", b"67"]
+    asyncio.run(reader.close())
+
+
 def test_after_a_cancelled_write_nothing_is_stored(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The caller does not learn whether the data was written: a repetition could store it twice."""
 

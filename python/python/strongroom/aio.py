@@ -25,6 +25,7 @@ import inspect
 import io
 import threading
 from collections.abc import Coroutine
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, overload
 
 import strongroom
@@ -33,7 +34,7 @@ from strongroom._strongroom import Cancellation
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import AsyncGenerator, Callable, Generator, Iterable
     from datetime import datetime, timedelta
     from types import TracebackType
     from typing import Never, Self
@@ -597,9 +598,9 @@ async def _copy(
 class RecordReader:
     """A :class:`strongroom.RecordReader` for asyncio. Iterating over it gives the data in pieces of 1 MiB.
 
-    Its calls take place one after another. A cancelled one leaves the position unchanged, and loses no data that has
-    arrived; only the rest of a record that was taken from an encryption server, which sends it once, may then be
-    lost."""
+    Its calls take place one after another, and raise :exc:`RuntimeError` while another event loop uses the file. A
+    cancelled one leaves the position unchanged, and loses no data that has arrived; only the rest of a record that was
+    taken from an encryption server, which sends it once, may then be lost."""
 
     def __init__(self, file: strongroom.RecordReader) -> None:
         self._file = file
@@ -607,8 +608,28 @@ class RecordReader:
         self._position = 0
         # The result of a cancelled call, which no task received.
         self._unreceived: object = None
+        # The number of calls that have not ended, and their event loop, to which the lock belongs.
+        self._calls = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._order = asyncio.Lock()
+        self._counting = threading.Lock()
         self._in_use = threading.Lock()
+
+    @asynccontextmanager
+    async def _in_order(self) -> AsyncGenerator[None]:
+        loop = asyncio.get_running_loop()
+        with self._counting:
+            if self._loop is not loop:
+                if self._calls > 0:
+                    raise RuntimeError("the file is in use in another event loop")
+                self._loop, self._order = loop, asyncio.Lock()
+            self._calls += 1
+        try:
+            async with self._order:
+                yield
+        finally:
+            with self._counting:
+                self._calls -= 1
 
     async def _call(self, call: Callable[[], _T]) -> _T:
         def at_position() -> tuple[_T, int]:
@@ -620,7 +641,7 @@ class RecordReader:
                 self._unreceived = result = call()
                 return result, self._file.tell()
 
-        async with self._order:
+        async with self._in_order():
             result, self._position = await _in_thread(at_position)
             self._unreceived = None
         return result
