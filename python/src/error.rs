@@ -3,6 +3,7 @@
 use std::io;
 use std::iter::successors;
 
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyType};
 use strongroom::{Error, InvalidKey, RandomError};
@@ -48,7 +49,9 @@ impl From<Failure> for PyErr {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Python(error) => error,
-            Failure::Core(error) => Python::attach(|py| exception(py, &error).unwrap_or_else(|error| error)),
+            Failure::Core(error) => Python::attach(|py| {
+                exception(py, &error).unwrap_or_else(|missing| without_class(py, error.full_message(), missing))
+            }),
         }
     }
 }
@@ -59,6 +62,13 @@ fn exception(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
         exception.value(py).setattr("errno", number)?;
     }
     Ok(exception)
+}
+
+/// The exception if its class cannot be imported: at the end of the interpreter.
+fn without_class(py: Python<'_>, message: String, missing: PyErr) -> PyErr {
+    let exception = PyRuntimeError::new_err(message);
+    exception.set_cause(py, Some(missing));
+    exception
 }
 
 /// The system's number of a failed input or output, if a cause has it.
@@ -72,8 +82,11 @@ fn errno(error: &Error) -> Option<i32> {
 
 /// The error of an id that is a `str` without UTF-8. The library has no error for it.
 pub(crate) fn not_text(py: Python<'_>) -> PyErr {
-    class(py, Error::InvalidId.code())
-        .map_or_else(|error| error, |class| PyErr::from_type(class, ("a text id must not have lone surrogates",)))
+    let message = "a text id must not have lone surrogates";
+    match class(py, Error::InvalidId.code()) {
+        Ok(class) => PyErr::from_type(class, (message,)),
+        Err(missing) => without_class(py, message.to_owned(), missing),
+    }
 }
 
 /// The exception class with this number; the base class for a number of a newer library.

@@ -4,6 +4,7 @@ import errno
 import inspect
 import pickle
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,15 @@ def test_an_os_error_has_its_number(tmp_path: Path) -> None:
         "StorageError": None,
         "StorageFullError": errno.ENOSPC,
     }
+
+
+def test_an_error_without_its_class_is_told(store: Strongroom, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the end of the interpreter, no module can be imported."""
+    monkeypatch.setitem(sys.modules, "strongroom.exceptions", None)
+    for id, message in [("missing", "no record"), ("\ud800", "lone surrogates")]:
+        with pytest.raises(RuntimeError, match=message) as caught:
+            store.retrieve(id, Key.generate())
+        assert isinstance(caught.value.__cause__, ImportError)
 
 
 def test_a_missing_record_is_a_missing_key(store: Strongroom) -> None:

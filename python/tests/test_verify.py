@@ -89,6 +89,8 @@ def test_a_store_is_searched_without_its_index_key(tmp_path: Path) -> None:
     assert result.records == 2 and [damage.kind for damage in result.damage] == ["checksum"]
     assert len(steps) == 2
     assert asyncio.run(aio.verify(tmp_path / "records.db", records_only=True)).damage == result.damage
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(result)
     locator = result.damage[0].locator
     assert strongroom.verify(tmp_path / "records.db", start_at=locator, bytes_per_second=10**9).records == 1
     with pytest.raises(strongroom.InvalidArgumentError):

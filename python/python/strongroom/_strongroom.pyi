@@ -943,6 +943,9 @@ class Verification:
     def next(self) -> str | None:
         """Where the next step begins, and a later search can go on. ``None`` after the last record."""
 
+    def __eq__(self, other: object, /) -> bool: ...
+    __hash__: ClassVar[None]  # type: ignore[assignment]
+
 @final
 class Damage:
     """Damage in a store."""
@@ -974,6 +977,9 @@ class Repair:
     @property
     def lost(self) -> list[Damage]:
         """Damage that was not readable and is not in the copy; and records of which a repair removed the hidden row."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    __hash__: ClassVar[None]  # type: ignore[assignment]
 
 @final
 class Copied:
