@@ -277,3 +277,37 @@ fn a_busy_service_sends_its_calls_elsewhere() {
     let refused = busy.passed().len();
     assert!(refused <= calls, "{refused} refusals of {calls} calls");
 }
+
+/// For example a service that has not yet read the new tokens. Any other service may accept the client.
+#[test]
+fn a_service_that_rejects_its_clients_is_avoided() {
+    for rejection in [
+        "HTTP/1.1 401 -\r\nstrongroom-code: 21\r\ncontent-length: 0\r\n\r\n",
+        "HTTP/1.1 421 -\r\nstrongroom-code: 19\r\ncontent-length: 0\r\n\r\n",
+        DENIED_BY_STORAGE,
+    ] {
+        let cluster = Cluster::start(2, |path| encryption_over(database(path), &config()));
+        let rejecting = Proxy::new(cluster.services[0].address);
+        rejecting.plan(Plan::next([]).always(Fault::Answer(rejection)));
+        let urls = format!("{},http://{}", rejecting.url(), cluster.services[1].address);
+        let client = Strongroom::connect(&Endpoint::new(&urls).unwrap().timeout(DEADLINE)).unwrap();
+        wait_for(|| {
+            let _ = client.store("id", b"data").unwrap();
+            assert!(client.erase("id").unwrap());
+            (!rejecting.passed().is_empty()).then_some(())
+        });
+        // It gets probes, and at most one call after each.
+        let (start, before) = (Instant::now(), rejecting.passed().len());
+        (0..200).for_each(|_| assert!(!client.contains("id").unwrap()));
+        let most = 2 * (1 + start.elapsed().as_millis() / 250) as usize;
+        assert!(rejecting.passed().len() - before <= most, "{rejection}");
+        // Without another one, the rejection is the outcome of the call.
+        rejecting.plan(Plan::next([]).always(Fault::Answer(rejection)));
+        let alone = Strongroom::connect(&Endpoint::new(&rejecting.url()).unwrap().timeout(Duration::from_secs(3)));
+        let outcome = alone.unwrap().contains("id");
+        assert!(matches!(outcome, Err(Error::AccessDenied(_) | Error::Storage(_))), "{outcome:?}");
+    }
+}
+
+/// The answer of a service whose storage does not accept it.
+const DENIED_BY_STORAGE: &str = "HTTP/1.1 503 -\r\nstrongroom-code: 14\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n";

@@ -1,7 +1,7 @@
 //! Take, rekey, namespaces and padding over HTTP: routes, scopes, bound tokens, concurrent callers of a whole chain.
 
 use std::io::Read;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 
@@ -114,6 +114,35 @@ fn a_failure_after_a_take_is_indeterminate() {
         answer.is_problem(502, 15, "Indeterminate");
         assert_eq!(records(&server), 0, "it is taken");
     }
+}
+
+/// The client cannot mend that, but another server may reach a storage.
+#[test]
+fn a_storage_that_denies_access_makes_the_server_unusable() {
+    let memory: Shared = Arc::new(MemoryStorage::new());
+    let denies = Arc::new(AtomicBool::new(false));
+    let denied = Arc::clone(&denies);
+    let storage = hooked(&memory, move |_, _| match denied.load(Ordering::Relaxed) {
+        true => Err(storage::Error::AccessDenied("the token has expired".into())),
+        false => Ok(()),
+    });
+    let server = encryption_over(storage, &config());
+    let key = stored(&server, b"data");
+    denies.store(true, Ordering::Relaxed);
+    let record = [OCTETS, ID, ("strongroom-key", &*key)];
+    for answer in [
+        server.send("POST /v1/store", &[OCTETS, ID], b"data"),
+        server.send("POST /v1/retrieve", &record, b""),
+        server.send("POST /v1/take", &record, b""),
+        server.json("/v1/contains", &json!({"id": "id"})),
+        server.json("/v1/erase", &json!({"id": "id"})),
+    ] {
+        answer.is_problem(503, 14, "Storage");
+        assert_eq!(answer.header("retry-after"), Some("1"));
+        assert!(!answer.json()["detail"].as_str().unwrap().contains("expired"));
+    }
+    denies.store(false, Ordering::Relaxed);
+    assert_eq!(server.send("POST /v1/retrieve", &record, b"").body, b"data");
 }
 
 #[test]

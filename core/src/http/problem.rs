@@ -47,6 +47,12 @@ impl Problem {
             || self.status == StatusCode::SERVICE_UNAVAILABLE && self.code() != Some(ErrorCode::Busy)
     }
 
+    /// Whether the service rejects the client, whatever it asks: the service does not know the token, or the host that
+    /// the request names. Another service may accept them.
+    pub(super) fn is_rejection(&self) -> bool {
+        self.is_ours() && [StatusCode::UNAUTHORIZED, StatusCode::MISDIRECTED_REQUEST].contains(&self.status)
+    }
+
     /// Whether the service, or a proxy before it, denies access: the token is missing or wrong, or lacks the
     /// permission. A service answers 429 only to requests without a valid token, a proxy perhaps to others.
     pub(crate) fn is_denial(&self) -> bool {

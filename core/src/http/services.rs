@@ -239,7 +239,7 @@ fn random_numbers() -> [u32; 2] {
 fn is_failed<T>(outcome: &Result<T, Failure>) -> bool {
     match outcome {
         Err(Failure::NotSent(_) | Failure::Lost(_) | Failure::Untrusted(_) | Failure::OtherStore(_)) => true,
-        Err(Failure::Problem(problem)) => problem.is_unreachable(),
+        Err(Failure::Problem(problem)) => problem.is_unreachable() || problem.is_rejection(),
         _ => false,
     }
 }
