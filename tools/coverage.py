@@ -45,7 +45,7 @@ PARSERS = {
         "core/src/protocol/token.rs": "authorization shown_token",
         "core/src/util/secret_text.rs": "of name_of trim looks_like_secret is_in_path decode starts_with",
         "server/src/tokens/bound_namespace.rs": "new parse",
-        "server/src/tokens/hashes.rs": "parse is_unfinished parse_line list_tokens",
+        "server/src/tokens/hashes.rs": "parse without_zeros parse_line list_tokens",
         "server/src/tokens/scope.rs": "from_str",
         "server/src/tokens/token_name.rs": "parse",
     },

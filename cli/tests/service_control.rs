@@ -170,7 +170,8 @@ fn hangup_reloads_tokens() {
     service.signal(Signal::HUP);
     wait_for(|| (status(&added) == "200").then_some(()));
     assert_eq!(status(&old), "200");
-    world.write("tokens", String::from_utf8(world.read("tokens")).unwrap().lines().nth(1).unwrap());
+    let lines = String::from_utf8(world.read("tokens")).unwrap();
+    world.write("tokens", lines.split_inclusive('\n').nth(1).unwrap());
     service.signal(Signal::HUP);
     wait_for(|| (status(&old) == "401").then_some(()));
     assert_eq!(status(&added), "200");
