@@ -29,8 +29,8 @@ fn existing_store(options: &Options) -> Result<Strongroom, Failure> {
     }
     let location = existing_location(options)?;
     let is_database = matches!(location, Location::Database(_));
-    let builder = builder(options, location)?;
-    let builder = if is_database { builder.must_exist().allow_read_only() } else { builder };
+    let builder = builder(options, location, at_existing)?;
+    let builder = if is_database { builder.allow_read_only() } else { builder };
     Ok(builder.open()?)
 }
 
@@ -67,11 +67,17 @@ pub(crate) fn opens_with(options: &Options, index_key: &Path) -> bool {
     builder.is_ok_and(|builder| builder.index_key_file(index_key).open().is_ok())
 }
 
-/// The builder of a store that must exist: an empty file does not become one.
+/// The builder of a store that must exist: an empty file does not become one, and no tables are created.
 fn at_existing(options: &Options, location: Location) -> Result<Builder, Failure> {
-    let may_be_made = matches!(location, Location::Database(_) | Location::Memory);
-    let builder = Strongroom::builder().location(with_service_options(options, location)?);
-    Ok(if may_be_made { builder.must_exist() } else { builder })
+    Ok(match location {
+        Location::Database(_) | Location::Memory => at(options, location)?.must_exist(),
+        _ => Strongroom::builder().storage(open_storage(options, location)?),
+    })
+}
+
+/// The builder of a store that is made if it is missing.
+fn at(options: &Options, location: Location) -> Result<Builder, Failure> {
+    Ok(Strongroom::builder().location(with_service_options(options, location)?))
 }
 
 /// The location of a store, which exists if it is a database.
@@ -132,14 +138,14 @@ pub(crate) fn served(options: &Options, metrics: &StorageMetrics) -> Result<(Str
         Location::Service(endpoint) => Some(endpoint.upstreams()),
         _ => None,
     };
-    Ok((builder(options, location)?.storage_metrics(metrics).open()?, upstreams))
+    Ok((builder(options, location, at)?.storage_metrics(metrics).open()?, upstreams))
 }
 
 /// Opens the store, or creates it. The only folder it creates is the default one.
 pub(crate) fn or_create(options: &Options) -> Result<Strongroom, Failure> {
     let store = match connected(options)? {
         Some(store) => store,
-        None => builder(options, location_to_make(options)?)?.open()?,
+        None => builder(options, location_to_make(options)?, at)?.open()?,
     };
     in_namespace(options, store)
 }
@@ -205,13 +211,17 @@ fn server(options: &Options) -> Result<Option<Endpoint>, Failure> {
     Ok(Some(with_connection(options, endpoint, endpoint_options(&options.remote)?)?))
 }
 
-fn builder(options: &Options, location: Location) -> Result<Builder, Failure> {
+fn builder(
+    options: &Options,
+    location: Location,
+    at: fn(&Options, Location) -> Result<Builder, Failure>,
+) -> Result<Builder, Failure> {
     let has_file_beside = matches!(location, Location::Database(_) | Location::Memory);
     let commanded = commanded_index_key(options)?;
     if !has_file_beside && options.index_key_file.is_none() && commanded.is_none() {
         return Err(needs_index_key());
     }
-    let builder = Strongroom::builder().location(with_service_options(options, location)?);
+    let builder = at(options, location)?;
     let (file, previous) = (options.index_key_file.as_deref(), options.previous_index_key_file.as_deref());
     Ok(with_settings(builder, file, commanded.as_ref(), previous, options.pads_store))
 }

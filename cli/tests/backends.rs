@@ -1,11 +1,15 @@
 //! Stores in PostgreSQL and in buckets: all commands, and both services.
 
+#[cfg(feature = "server")]
+use rustix::process::Signal;
 use serde_json::Value;
 #[cfg(feature = "server")]
 use strongroom::{Endpoint, Strongroom};
 
-use crate::fake_s3::Server;
-use crate::support::postgres::Postgres;
+use crate::fake_s3::{Objects, Seen, Server, start_with};
+use crate::support::postgres::{Postgres, schema_of};
+#[cfg(feature = "server")]
+use crate::support::service::Service;
 use crate::support::wait::wait_for;
 use crate::support::{DATA, ID, World};
 
@@ -37,6 +41,69 @@ fn every_command_works_on_a_bucket() {
 fn every_command_works_on_postgres() {
     let world = in_postgres();
     every_command_works(&world, &Postgres::shared().url_for(&world.path("other")));
+}
+
+/// `place` has no store.
+fn assert_no_command_makes_a_store(world: &World, place: &str) {
+    world.ok(&["key", "new", "--key-out", "key"], "");
+    let index_key = ["--index-key-file", "index"];
+    for args in [
+        &["verify"][..],
+        &["stats"],
+        &["maintain"],
+        &["purge"],
+        &["copy", "--to", "new.db"],
+        &[&["contains", "--id", ID], &index_key[..]].concat(),
+        &[&["retrieve", "--id", ID, "--key-file", "key"], &index_key[..]].concat(),
+    ] {
+        let message = world.fail(19, &[args, &["--store", place]].concat(), "");
+        assert!(message.contains("the store does not exist"), "{args:?}: {message}");
+    }
+    assert!(!world.exists("new.db"));
+    world.ok(&["store", "--store", "records.db", "--id", ID], DATA);
+    let message = world.fail(19, &["verify", "--store", "records.db", "--repair-from", place], "");
+    assert!(message.contains("the store does not exist"), "{message}");
+}
+
+#[test]
+fn no_command_makes_a_store_in_a_bucket() {
+    let (mut world, objects) = (in_bucket(), Objects::default());
+    let address = start_with(Server::Correct, &Seen::default(), &objects);
+    world.environment.push(("AWS_ENDPOINT_URL", format!("http://{address}")));
+    assert_no_command_makes_a_store(&world, "s3://bucket/store");
+    assert!(objects.lock().unwrap().is_empty());
+}
+
+#[test]
+fn no_command_makes_a_store_in_postgres() {
+    let (world, server) = (in_postgres(), Postgres::shared());
+    let schema = schema_of(world.folder.path());
+    let count = || server.sql(&format!("SELECT count(*) FROM pg_namespace WHERE nspname = '{schema}'"));
+    let place = server.url_for(world.folder.path());
+    assert_no_command_makes_a_store(&world, &place);
+    assert_eq!(count(), "0");
+    // The tables alone are no store.
+    world.ok(&["migrate", "--store", &place], "");
+    assert_eq!(count(), "1");
+    assert!(world.fail(19, &["stats", "--store", &place], "").contains("the store does not exist"));
+    assert_eq!(server.sql(&format!("SELECT count(*) FROM {schema}.settings")), "0");
+    // A store without its settings is damaged.
+    world.ok(&["store", "--store", &place, "--id", ID], DATA);
+    server.sql(&format!("DELETE FROM {schema}.settings"));
+    assert_eq!(json(&world, &["stats", "--store", &place])["records"], 1);
+}
+
+#[cfg(feature = "server")]
+#[test]
+fn no_command_makes_a_store_in_a_storage_service() {
+    let world = World::new();
+    world.ok(&["key", "new", "--index", "--key-out", "index"], "");
+    let service = Service::start(&world, &["serve-storage", "--store", "cipher.db"]);
+    assert_no_command_makes_a_store(&world, &format!("http://{}", service.address));
+    assert_eq!(service.stop(Signal::TERM).0, Some(0));
+    let database = rusqlite::Connection::open(world.path("cipher.db")).unwrap();
+    let settings: i64 = database.query_row("SELECT count(*) FROM settings", (), |row| row.get(0)).unwrap();
+    assert_eq!(settings, 0);
 }
 
 #[cfg(feature = "server")]

@@ -58,6 +58,7 @@ fn a_service_and_its_clients_authenticate_each_other() {
 fn a_system_without_authorities_is_an_error() {
     let mut world = crate::object_store::world(crate::fake_s3::Server::Correct);
     world.ok(&["certificate", "new", "--out", "ca"], "");
+    world.ok(&["store", "--id", ID], DATA);
     world.write("none.pem", "");
     let plain_bucket = world.environment.clone();
     let verify = |store: &'static str| vec!["verify", "--timeout", "1", "--store", store];

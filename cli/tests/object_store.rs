@@ -32,7 +32,7 @@ fn commands_on_the_whole_store_need_no_index_key() {
 
 #[test]
 fn errors_say_what_to_do() {
-    let message = |server: Server, code: u8| world(server).fail(code, &["stats"], "");
+    let message = |server: Server, code: u8| world(server).fail(code, &["store", "--id", ID], DATA);
     assert!(message(Server::IgnoresAll, 7).contains("would lose records"));
     assert!(message(Server::Denies("AccessDenied"), 21).contains("policy"));
     assert!(message(Server::HasNoBucket, 14).contains("create it"));

@@ -128,12 +128,12 @@ impl Location {
         })
     }
 
-    /// As [`open_storage`](Self::open_storage), but a database must exist, and is opened read-only if this process may
-    /// not write it.
+    /// As [`open_storage`](Self::open_storage), but there must be a store, and no tables are created. A database is
+    /// opened read-only if this process may not write it.
     ///
     /// # Errors
     ///
-    /// Those of the storage; [`Error::InvalidArgument`] if there is no database, and for [`Location::Memory`], which is
+    /// Those of the storage; [`Error::InvalidArgument`] if there is no store, and for [`Location::Memory`], which is
     /// always new.
     pub fn open_existing_storage(&self) -> Result<Arc<dyn Storage>, Error> {
         match self {
@@ -143,8 +143,16 @@ impl Location {
             )),
             #[cfg(feature = "sqlite")]
             Self::Database(path) => Ok(Arc::new(SqliteStorage::open_as_permitted(path, Durability::Full)?)),
-            #[cfg(any(feature = "object-store", feature = "postgres", feature = "remote"))]
-            other => other.open_storage(),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(config) => Ok(Arc::new(PostgresStorage::open_existing(config)?)),
+            #[cfg(feature = "remote")]
+            Self::Service(endpoint) => {
+                let storage = RemoteStorage::open(endpoint)?;
+                crate::storage::require_store(&storage)?;
+                Ok(Arc::new(storage))
+            }
+            #[cfg(feature = "object-store")]
+            Self::Bucket(url) => Ok(Arc::new(ObjectStorage::open_existing(url)?)),
         }
     }
 

@@ -375,6 +375,23 @@ pub(crate) fn is_empty(storage: &dyn Storage) -> Result<bool, Error> {
     Ok(is_empty)
 }
 
+/// The error of a place without a store, where one must exist.
+#[cfg(any(feature = "object-store", feature = "postgres", feature = "remote"))]
+pub(crate) fn no_store() -> Error {
+    Error::InvalidArgument("the store does not exist: check its URL".into())
+}
+
+/// Fails if a storage has no store. A damaged one is there.
+#[cfg(any(feature = "object-store", feature = "postgres", feature = "remote"))]
+pub(crate) fn require_store(storage: &dyn Storage) -> Result<(), Error> {
+    let is_missing = || Ok(storage.settings()?.is_none() && is_empty(storage)?);
+    match is_missing() {
+        Ok(true) => Err(no_store()),
+        Ok(false) | Err(Error::Corrupt) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 /// The next step of a search for damage, with the same rule as [`next_page`].
 pub(crate) fn next_step(
     storage: &dyn Storage,

@@ -34,7 +34,7 @@ use super::error::again;
 use super::repair::repair_each;
 use super::{
     Entry, Error, Fetched, Head, Info, Limits, Locator, PutMode, Repaired, Stats, Storage, Upload, Verified,
-    VerifyPosition,
+    VerifyPosition, require_store,
 };
 use crate::http::AnyHost;
 use crate::util::runtime::{Runtime, Unfinished};
@@ -121,6 +121,14 @@ impl ObjectStorage {
             let is_new = records.settings().await?.is_none();
             records.bucket.probe(is_new).await
         })?;
+        Ok(storage)
+    }
+
+    /// As [`open`](Self::open), but there must be a store: else nothing is written.
+    pub(crate) fn open_existing(url: &BucketUrl) -> Result<Self, Error> {
+        let storage = Self::connect(url)?;
+        require_store(&storage)?;
+        storage.read(|records| async move { records.bucket.probe(false).await })?;
         Ok(storage)
     }
 

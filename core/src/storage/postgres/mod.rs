@@ -32,7 +32,7 @@ use super::repair::repair_each;
 use super::types::check_settings;
 use super::{
     Entry, Error, Fetched, Head, Info, Limits, Locator, PutMode, Repaired, Stats, Storage, Upload, Verified,
-    VerifyPosition,
+    VerifyPosition, require_store,
 };
 use crate::util::backoff::Backoff;
 use crate::util::interrupt;
@@ -86,6 +86,14 @@ impl PostgresStorage {
     pub fn open(config: &PostgresConfig) -> Result<Self, Error> {
         let storage = Self::connect(config)?;
         storage.prepare_schema()?;
+        Ok(storage)
+    }
+
+    /// As [`open`](Self::open), but creates nothing: there must be a store.
+    pub(crate) fn open_existing(config: &PostgresConfig) -> Result<Self, Error> {
+        let storage = Self::connect(config)?;
+        storage.require_schema()?;
+        require_store(&storage)?;
         Ok(storage)
     }
 

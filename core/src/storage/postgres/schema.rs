@@ -3,7 +3,7 @@
 use super::PostgresStorage;
 use super::error::NOT_MIGRATED;
 use super::statement::column;
-use crate::storage::Error;
+use crate::storage::{Error, no_store};
 
 /// The version of the tables.
 const VERSION: i32 = 1;
@@ -64,6 +64,14 @@ impl PostgresStorage {
                 Err(Error::AccessDenied(_)) => Err(Error::InvalidArgument(NOT_MIGRATED.into())),
                 outcome => outcome,
             },
+        }
+    }
+
+    /// Checks the tables, which must exist.
+    pub(super) fn require_schema(&self) -> Result<(), Error> {
+        match self.identify()? {
+            Found::Ours => Ok(()),
+            Found::Nothing { .. } => Err(no_store()),
         }
     }
 
