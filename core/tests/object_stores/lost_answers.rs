@@ -96,7 +96,7 @@ fn a_call_of_late_requests_ends() {
     let address = proxy.url().strip_prefix("http://").unwrap().parse().unwrap();
     let name = hash(&("late", std::process::id()));
     let direct = open(&server.url(&name));
-    let time = Duration::from_secs(5);
+    let time = Duration::from_secs(10);
     let storage = open(&with_timeout(url(address, &name), time));
     let record = record(1, 100);
     direct.put(&locator(1), &record, PutMode::Create).unwrap();
