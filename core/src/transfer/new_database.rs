@@ -38,7 +38,8 @@ pub(super) fn copy(
     let source: Arc<dyn Storage> = source;
     let copied = pages.map_err(Error::from).and_then(|()| {
         unfinished.file.sync_all().map_err(of_file)?;
-        let new: Arc<dyn Storage> = Arc::new(SqliteStorage::open_unfinished(&unfinished.path, Durability::Full)?);
+        let database = Arc::new(SqliteStorage::open_unfinished(&unfinished.path, Durability::Full)?);
+        let new: Arc<dyn Storage> = database.clone();
         remove_claims(&*new)?;
         // The comparison then finds them missing, and copies those that the source can still read.
         for damaged in damaged_records(&*new)? {
@@ -47,7 +48,8 @@ pub(super) fn copy(
         }
         let copied = copy_with(&source, &new, options, Mode { has_pages: true }, progress);
         // Closing does not report that the log's pages did not fit into the file.
-        let copied = copied.and_then(|copied| Ok(new.maintain().map(|()| copied)?));
+        let copied = copied
+            .and_then(|copied| Ok(database.check_changed_pages().and_then(|()| new.maintain()).map(|()| copied)?));
         let closed = new.close();
         let copied = copied?;
         closed?;

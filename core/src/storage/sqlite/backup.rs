@@ -5,13 +5,13 @@ use std::path::Path;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
+use super::SqliteStorage;
 use super::error::Outcome;
 use super::open::check_name;
 use super::path;
 use super::rows::{self, check_interrupt};
 use super::schema::PAGE_SIZE;
 use super::verify::structure;
-use super::{SqliteStorage, connection_settings};
 use crate::storage::Error;
 
 /// The pages of a step, after which an interrupt is heeded.
@@ -25,7 +25,7 @@ impl SqliteStorage {
     }
 
     /// Copies one state of the database to the empty file `path`, not durably. Others may use the database meanwhile.
-    /// `progress` gets the number of bytes. [`Error::Corrupt`] if pages are damaged.
+    /// `progress` gets the number of bytes.
     pub(crate) fn copy_pages(&self, path: &Path, progress: &mut dyn FnMut(u64)) -> Result<(), Error> {
         let flags =
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
@@ -36,15 +36,21 @@ impl SqliteStorage {
             to.query_row("PRAGMA journal_mode = OFF", (), |_| Ok(()))?;
             rows::begin_read(connection)?; // the transaction begins, so that all steps copy the same state
             copy(connection, &mut to, progress)?;
-            connection_settings::set_interruptible(&mut to, true)?;
-            // A write to it could then overwrite intact records.
-            if structure::check(&to)?.needs_rebuild {
-                return Err(Error::Corrupt.into());
-            }
             to.close().map_err(|(_, error)| error)?;
             Ok(())
         });
         Ok(copied?)
+    }
+
+    /// [`Error::Corrupt`] if this handle has changed rows of a database whose pages are damaged: a page that has two
+    /// uses, or is free although it is used, may then have been overwritten.
+    pub(crate) fn check_changed_pages(&self) -> Result<(), Error> {
+        if self.database.with_writer(|writer| Ok(writer.has_changed_rows()))?
+            && self.database.interruptible_snapshot(structure::check)?.needs_rebuild
+        {
+            return Err(Error::Corrupt);
+        }
+        Ok(())
     }
 }
 

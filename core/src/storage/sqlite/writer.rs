@@ -133,6 +133,11 @@ impl Writer {
         Ok(())
     }
 
+    /// Whether this handle has changed a row.
+    pub(super) fn has_changed_rows(&self) -> bool {
+        self.connection.total_changes() > 0
+    }
+
     fn has_unsynced_commits(&self) -> Outcome<bool> {
         rows::begin_read(&self.connection)?; // sees the commits of others
         Ok(self.has_unsynced || version(&self.connection)? != self.version)
