@@ -246,7 +246,7 @@ fn settings_of(storage: &dyn Storage) -> Result<Option<Settings>, SettingsFault>
 /// # Errors
 ///
 /// [`Error::InvalidArgument`] if `copy` is another store, or the same storage; [`Error::Unsupported`] from a storage
-/// that cannot be repaired by its users, such as a service; [`Error::Busy`] if others never stop writing; those of both
+/// that cannot be repaired by its users, such as a service, and from a database without a readable record; [`Error::Busy`] if others never stop writing; those of both
 /// storages. Some records may have been restored.
 pub fn repair(storage: &Arc<dyn Storage>, copy: &dyn Storage) -> Result<Repaired, Error> {
     let refuse = |text: &'static str| Err(Error::InvalidArgument(text.into()));
@@ -275,9 +275,12 @@ pub fn repair(storage: &Arc<dyn Storage>, copy: &dyn Storage) -> Result<Repaired
     let repaired = Arc::clone(storage).repair(copy)?;
     // Not before: a write to a damaged storage could overwrite intact records.
     if !has_settings {
-        let (ours, theirs) = (storage.settings()?, copy.settings()?);
-        if let Some(theirs) = theirs.filter(|theirs| ours.as_ref() != Some(theirs)) {
-            storage.swap_settings(ours.as_deref(), &theirs)?;
+        match (storage.settings(), copy.settings()?) {
+            (Ok(ours), Some(theirs)) if ours.as_ref() != Some(&theirs) => {
+                storage.swap_settings(ours.as_deref(), &theirs)?;
+            }
+            (Err(storage::Error::Corrupt) | Ok(_), _) => {} // a search reports what is still damaged
+            (Err(error), _) => return Err(error.into()),
         }
     }
     Ok(repaired)

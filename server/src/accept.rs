@@ -187,15 +187,13 @@ async fn serve(
     let io = TokioIo::new(stream);
     let router = TowerToHyperService::new(server.router.clone());
     let answering = Arc::clone(connection);
-    let is_ending = {
-        let (replaced, ended) = (replaced.clone(), ended.clone());
-        move || replaced.is_replaced() || *ended.borrow()
-    };
+    let was_replaced = replaced.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         let connection = Arc::clone(&answering);
         let is_http2 = request.version() == Version::HTTP_2;
-        // After a GOAWAY, hyper accepts streams until the client acknowledges a PING, which it need not do.
-        let refused = is_http2 && is_ending();
+        // After a GOAWAY, hyper accepts streams until the client acknowledges a PING, which it need not do. A stop, which
+        // ends the connections soon, answers those that were on their way.
+        let refused = was_replaced.is_replaced();
         let active_request = (!refused).then(|| connection.begin(is_http2));
         request.extensions_mut().insert(hosts.clone());
         request.extensions_mut().insert(Arc::clone(&connection));

@@ -110,11 +110,6 @@ impl Problem {
         Self { detail: "the storage cannot be reached: try again once it runs".into(), ..problem }
     }
 
-    fn refused_service(cause: Error) -> Self {
-        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, &Error::Storage(cause.into()));
-        Self { detail: "the storage denies access to the service, whose log has the cause".into(), ..problem }
-    }
-
     /// The service is about to stop.
     pub(crate) fn draining() -> Self {
         Self::busy(StatusCode::SERVICE_UNAVAILABLE, "the service is about to stop: use another one")
@@ -170,8 +165,8 @@ impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         let status = match &error {
             Error::NotFound | Error::WrongKey => return Self::not_found(),
-            // The storage denies access to this service, not to the client, and has done nothing.
-            Error::AccessDenied(_) => return Self::refused_service(error),
+            // The storage denies access to this service, not to the client.
+            Error::AccessDenied(_) => return Error::Storage(error.into()).into(),
             Error::InvalidKey(_) | Error::InvalidId | Error::InvalidArgument(_) => StatusCode::BAD_REQUEST,
             Error::AlreadyExists | Error::Conflict | Error::IndexKeyMismatch => StatusCode::CONFLICT,
             Error::Expired => StatusCode::GONE,
@@ -236,7 +231,7 @@ mod tests {
             (500, Error::Closed),
             (400, argument()),
             (410, Error::Expired),
-            (503, Error::AccessDenied("secret".into())),
+            (502, Error::AccessDenied("secret".into())),
             (500, Error::Internal("secret".into())),
         ];
         for (status, error) in errors {
@@ -255,8 +250,7 @@ mod tests {
 
     #[test]
     fn causes_appear_only_in_the_log() {
-        let secret = || "secret".into();
-        for error in [Error::Storage(secret()), Error::AccessDenied(secret()), Error::Internal(secret())] {
+        for error in [Error::Storage("secret".into()), Error::Internal("secret".into())] {
             let problem = Problem::from(error);
             assert!(problem.cause.as_deref().unwrap().contains("secret"));
             assert!(!problem.detail.contains("secret"));

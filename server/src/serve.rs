@@ -226,7 +226,7 @@ impl Server {
 }
 
 /// How long a stop waits for the lines of cut requests.
-const OBSERVED: Duration = Duration::from_secs(1);
+const OBSERVED: Duration = Duration::from_secs(5);
 /// How long a service of a cluster drains, unless the configuration says otherwise.
 const DRAIN_SECONDS: u64 = 2;
 

@@ -284,7 +284,7 @@ fn a_service_that_rejects_its_clients_is_avoided() {
     for rejection in [
         "HTTP/1.1 401 -\r\nstrongroom-code: 21\r\ncontent-length: 0\r\n\r\n",
         "HTTP/1.1 421 -\r\nstrongroom-code: 19\r\ncontent-length: 0\r\n\r\n",
-        DENIED_BY_STORAGE,
+        WITHOUT_STORAGE,
     ] {
         let cluster = Cluster::start(2, |path| encryption_over(database(path), &config()));
         let rejecting = Proxy::new(cluster.services[0].address);
@@ -309,5 +309,5 @@ fn a_service_that_rejects_its_clients_is_avoided() {
     }
 }
 
-/// The answer of a service whose storage does not accept it.
-const DENIED_BY_STORAGE: &str = "HTTP/1.1 503 -\r\nstrongroom-code: 14\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n";
+/// The answer of a service that does not reach its storage.
+const WITHOUT_STORAGE: &str = "HTTP/1.1 503 -\r\nstrongroom-code: 14\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n";

@@ -183,14 +183,16 @@ fn a_revoked_client_gets_no_more_answers_on_its_connection() {
     frames.request(1, &put("1"), &headers, true);
     frames.request(3, "GET /healthz", &[], false);
     assert_eq!(frames.next(3).unwrap().0, frames::HEADERS);
+    let mut begun = connect_quietly(&server, Arc::clone(&revoked)).unwrap();
+    begun.write_all(b"GET /v1/stats HTTP/1.1\r\n").unwrap();
     let mut pipeline = connect(&server, revoked).unwrap();
     let head = format!("{} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/octet-stream\r\n", put("2"));
     pipeline
         .write_all(format!("{head}if-none-match: *\r\nexpect: 100-continue\r\ncontent-length: 200\r\n\r\n").as_bytes())
         .unwrap();
-    let mut begun = [0; 25];
-    pipeline.read_exact(&mut begun).unwrap();
-    assert_eq!(&begun, b"HTTP/1.1 100 Continue\r\n\r\n");
+    let mut goes_on = [0; 25];
+    pipeline.read_exact(&mut goes_on).unwrap();
+    assert_eq!(&goes_on, b"HTTP/1.1 100 Continue\r\n\r\n");
 
     fs::write(folder.path().join("revoked.pem"), authority.revocations(&[8])).unwrap();
     reloader.reload().unwrap();
@@ -198,6 +200,10 @@ fn a_revoked_client_gets_no_more_answers_on_its_connection() {
         frames.request(stream, "GET /v1/stats", &[], false);
         assert_eq!(frames.next(stream), Some((frames::RST_STREAM, frames::REFUSED.to_vec())));
     }
+    let _ = begun.write_all(b"host: localhost\r\n\r\n"); // fails if the connection has ended
+    let mut answers = String::new();
+    let _ = begun.read_to_string(&mut answers);
+    assert_eq!(answers, "");
     let rest = format!("{}GET /v1/stats HTTP/1.1\r\nhost: localhost\r\n\r\n", "7".repeat(200));
     pipeline.write_all(rest.as_bytes()).unwrap();
     let mut answers = String::new();

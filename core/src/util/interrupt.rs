@@ -138,14 +138,15 @@ impl Cancellation {
 }
 
 fn with<R>(source: InterruptSource, call: impl FnOnce() -> R) -> R {
-    /// Restores the outer source, also after a panic.
-    struct Restore(Option<InterruptSource>);
+    /// Restores the outer source and its time, also after a panic.
+    struct Restore(Option<InterruptSource>, Option<Instant>);
     impl Drop for Restore {
         fn drop(&mut self) {
             SOURCE.with_borrow_mut(|source| mem::swap(source, &mut self.0));
+            POSTPONED_UNTIL.set(self.1);
         }
     }
-    let _restore = Restore(SOURCE.replace(Some(source)));
+    let _restore = Restore(SOURCE.replace(Some(source)), POSTPONED_UNTIL.take());
     call()
 }
 
@@ -175,10 +176,15 @@ mod tests {
     #[test]
     fn an_interrupt_may_be_postponed() {
         let hour = Duration::from_secs(3600);
-        let cancellation = Cancellation::default();
+        let [cancellation, inner] = [(); 2].map(|()| Cancellation::default());
         cancellation.cancel();
+        inner.cancel();
         cancellation.run(|| {
-            postponed(hour, || assert!(!is_interrupted() && !was_interrupted()));
+            postponed(hour, || {
+                assert!(!is_interrupted() && !was_interrupted());
+                inner.run(|| assert!(is_interrupted()));
+                assert!(!is_interrupted());
+            });
             assert!(was_interrupted());
             postponed(Duration::from_millis(20), || sleep(hour));
         });

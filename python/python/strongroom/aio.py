@@ -620,16 +620,17 @@ class RecordReader:
         loop = asyncio.get_running_loop()
         with self._counting:
             if self._loop is not loop:
-                if self._calls > 0:
+                if self._calls > 0 and self._loop is not None and not self._loop.is_closed():
                     raise RuntimeError("the file is in use in another event loop")
-                self._loop, self._order = loop, asyncio.Lock()
+                self._loop, self._order, self._calls = loop, asyncio.Lock(), 0
             self._calls += 1
         try:
             async with self._order:
                 yield
         finally:
             with self._counting:
-                self._calls -= 1
+                if self._loop is loop:
+                    self._calls -= 1
 
     async def _call(self, call: Callable[[], _T]) -> _T:
         def at_position() -> tuple[_T, int]:

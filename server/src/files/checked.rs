@@ -23,7 +23,7 @@ pub(crate) fn check(content: &[u8], name: &'static str, expected: FileKind) -> R
         }
         // The parser's error is more precise: it has the line, or says that a checksum does not match.
         _ if expected == FileKind::TokenHashes => {
-            TokenHashes::parse(str::from_utf8(content).unwrap_or("?"))?;
+            TokenHashes::parse(str::from_utf8(content).unwrap_or("?\n"))?;
             Ok(())
         }
         _ => Err(StartError::WrongFile { name, found: "other or incomplete content", expected: expected.name() }),

@@ -117,10 +117,8 @@ impl ObjectStorage {
     /// read, write, delete and list; [`Error::Backend`] if the server cannot be reached or the bucket does not exist.
     pub fn open(url: &BucketUrl) -> Result<Self, Error> {
         let storage = Self::connect(url)?;
-        storage.read(|records| async move {
-            let is_new = records.settings().await?.is_none();
-            records.bucket.probe(is_new).await
-        })?;
+        let is_new = storage.settings()?.is_none();
+        storage.long(|records| async move { records.bucket.probe(is_new).await }).map_err(Stopped::of_read)?;
         Ok(storage)
     }
 
@@ -128,7 +126,7 @@ impl ObjectStorage {
     pub(crate) fn open_existing(url: &BucketUrl) -> Result<Self, Error> {
         let storage = Self::connect(url)?;
         require_store(&storage)?;
-        storage.read(|records| async move { records.bucket.probe(false).await })?;
+        storage.long(|records| async move { records.bucket.probe(false).await }).map_err(Stopped::of_read)?;
         Ok(storage)
     }
 

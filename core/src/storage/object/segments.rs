@@ -12,6 +12,7 @@ use super::super::{Error, HEAD_LEN, Head, Info, Locator};
 use super::body::{HEADER_LEN, Pointer, START_LEN};
 use super::names;
 use super::records::{MAX_OBJECT_LEN, Records};
+use super::transport;
 
 /// The bytes of a record in each segment except the first and the last: nearly 7 MiB. Longer ones need fewer requests;
 /// the memory of a stream is about seven times as long.
@@ -154,9 +155,10 @@ impl Records {
         Ok(Some((info, parts)))
     }
 
-    /// Removes the segments of a record that is gone. `maintain` removes the rest.
+    /// Removes the segments of a record that is gone, however many. `maintain` removes the rest after a failure.
     pub(super) async fn remove_segments(&self, pointer: &Pointer) {
-        let _ = self.remove_folder(&names::upload(&pointer.owner, &pointer.upload)).await;
+        let folder = names::upload(&pointer.owner, &pointer.upload);
+        let _ = transport::without_end(self.remove_folder(&folder)).await;
     }
 
     /// Removes all objects of a folder, in one pass: a server may keep an object in spite of its delete.

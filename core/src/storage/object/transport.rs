@@ -24,17 +24,22 @@ const MAX_ANSWER_LEN: usize = 32 << 20;
 
 tokio::task_local! {
     /// The end of the call that makes the requests. The time of a transfer is not counted.
-    static END: Cell<Instant>;
+    static END: Cell<Option<Instant>>;
 }
 
 /// Runs a call, none of whose requests goes on after this time.
 pub(super) async fn until<T>(end: Instant, call: impl Future<Output = T>) -> T {
-    END.scope(Cell::new(end), call).await
+    END.scope(Cell::new(Some(end)), call).await
+}
+
+/// Runs a part of a call, each of whose requests has the whole time.
+pub(super) async fn without_end<T>(part: impl Future<Output = T>) -> T {
+    END.scope(Cell::new(None), part).await
 }
 
 /// The end of the call, if it has one.
 pub(super) fn end() -> Option<Instant> {
-    END.try_with(Cell::get).ok()
+    END.try_with(Cell::get).ok().flatten()
 }
 
 #[derive(Clone, Debug)]
@@ -80,7 +85,7 @@ impl Transport {
         let answer = self.0.send(request, MAX_ANSWER_LEN, time).await.map_err(Failed::of_transport)?;
         if let Some(end) = end {
             let later = end + begun.elapsed().min(transfer_time(sent + answer.body().len()));
-            END.with(|now| now.set(now.get().max(later)));
+            END.with(|now| now.set(now.get().max(Some(later))));
         }
         let status = answer.status();
         if status.is_success() {

@@ -18,8 +18,10 @@ use super::statement::Statement;
 /// The plan of a prepared statement is made for the size that the table has then, so it is made anew after this time.
 const PLAN_AGE: Duration = Duration::from_secs(10);
 
+/// A process of the server: its number, and its start in microseconds of Unix time, because numbers are used again.
+pub(super) type Process = (i32, i64);
 /// The server's processes of ended connections.
-pub(super) type Ended = Arc<Mutex<Vec<i32>>>;
+pub(super) type Ended = Arc<Mutex<Vec<Process>>>;
 
 /// Ends when it is dropped.
 pub(super) struct Connection {
@@ -29,7 +31,7 @@ pub(super) struct Connection {
     keeps_statements: AtomicBool,
     prepared: Mutex<HashMap<Arc<str>, (Instant, tokio_postgres::Statement)>>,
     /// The server's process, and where it is noted at the end.
-    process: OnceLock<(i32, Ended)>,
+    process: OnceLock<(Process, Ended)>,
 }
 
 impl Drop for Connection {
@@ -52,7 +54,7 @@ impl Connection {
         }
     }
 
-    pub(super) fn note_end(&self, process: i32, ended: &Ended) {
+    pub(super) fn note_end(&self, process: Process, ended: &Ended) {
         let _ = self.process.set((process, Arc::clone(ended))); // it is set once
     }
 

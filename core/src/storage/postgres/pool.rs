@@ -10,11 +10,11 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::config::{Host, LoadBalanceHosts, SslMode};
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Config, NoTls, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::connection::{Connection, Ended};
+use super::connection::{Connection, Ended, Process};
 use super::error::{Failure, TooLate};
 use super::statement::{Statement, column};
 use crate::storage::{Durability, Error};
@@ -148,11 +148,14 @@ impl Pool {
         // An attempt to connect leaves some time to the connection that exists.
         let connect_end = if open.is_some() { share(end, 2, Duration::MAX) } else { end };
         let slot = open.filter(|_| is_crowded).or_else(|| self.least_busy(|_| true)).ok_or(Error::Closed)?;
-        let running = Running::new(slot, weight);
+        let (running, begun) = (Running::new(slot, weight), Instant::now());
         match self.connection_until(slot, connect_end).await {
             Ok(connection) => Ok((running, connection)),
             Err(failure) => {
-                *self.crowded_since() = Some(Instant::now());
+                // A caller without time tells nothing about the server.
+                if matches!(failure, Failure::Crowded(_)) || begun.elapsed() >= self.connect_time / 4 {
+                    *self.crowded_since() = Some(Instant::now());
+                }
                 drop(running);
                 let slot = self.least_busy(Slot::is_open).ok_or(failure)?;
                 let running = Running::new(slot, weight);
@@ -172,7 +175,7 @@ impl Pool {
     }
 
     /// No code panics while it holds this lock.
-    fn ended(&self) -> MutexGuard<'_, Vec<i32>> {
+    fn ended(&self) -> MutexGuard<'_, Vec<Process>> {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -260,19 +263,30 @@ impl Pool {
         // Servers before version 14 refuse this.
         let _ = connection.client.batch_execute("SET client_connection_check_interval = '1s'").await;
         let ended = self.ended().clone();
-        let sql = "SELECT pg_backend_pid(), ARRAY(SELECT pid FROM pg_catalog.pg_stat_activity WHERE pid = ANY ($1))";
-        let rows = match connection.client.query_typed(sql, &[(&ended, Type::INT4_ARRAY)]).await {
+        let (numbers, starts): (Vec<i32>, Vec<i64>) = ended.iter().copied().unzip();
+        let sql = "SELECT pid, start, pid = pg_backend_pid() FROM
+                (SELECT pid, (extract(epoch FROM backend_start) * 1000000)::bigint AS start
+                FROM pg_catalog.pg_stat_activity) AS process
+            WHERE start IS NOT NULL
+                AND (pid = pg_backend_pid() OR (pid, start) IN (SELECT * FROM unnest($1::int4[], $2::int8[])))";
+        let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&numbers, Type::INT4_ARRAY), (&starts, Type::INT8_ARRAY)];
+        let rows = match connection.client.query_typed(sql, &parameters).await {
             // The role may not see the sessions.
-            Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => return Ok(()),
+            Err(error) if error.as_db_error().is_some() => return Ok(()),
             rows => rows.map_err(|error| Failure::of_connect(&error))?,
         };
-        let row = rows.first().ok_or(Error::Corrupt)?;
-        let (process, running): (i32, Vec<i32>) = (column(row, 0)?, column(row, 1)?);
+        let mut running = Vec::new();
+        for row in &rows {
+            let process: Process = (column(row, 0)?, column(row, 1)?);
+            match column(row, 2)? {
+                true => connection.note_end(process, &self.ended),
+                false => running.push(process),
+            }
+        }
         self.ended().retain(|process| running.contains(process) || !ended.contains(process));
         if running.len() >= ENDED_CONNECTIONS {
             return Err(Failure::Crowded(Error::Busy));
         }
-        connection.note_end(process, &self.ended);
         Ok(())
     }
 
