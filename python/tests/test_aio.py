@@ -450,6 +450,20 @@ def test_one_event_loop_at_a_time_uses_a_reader(store: strongroom.Strongroom, mo
     asyncio.run(reader.close())
 
 
+def test_a_closed_event_loop_keeps_no_reader(store: strongroom.Strongroom, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = store.open_record("id", store.store("id", b"data"))
+    reader = aio.RecordReader(file)
+    loop = asyncio.new_event_loop()
+    with monkeypatch.context() as patch:
+        patch.setattr(aio, "_in_thread", lambda _: loop.create_future())  # its result never arrives
+        task = loop.create_task(reader.read(2))
+        loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    assert not task.done()
+    assert asyncio.run(reader.read(4)) == b"data"
+    asyncio.run(reader.close())
+
+
 def test_after_a_cancelled_write_nothing_is_stored(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The caller does not learn whether the data was written: a repetition could store it twice."""
 
