@@ -54,7 +54,10 @@ impl FromPyObject<'_, '_> for Natural {
 pub(crate) fn number(object: Borrowed<'_, '_, PyAny>, needed: &'static str) -> PyResult<f64> {
     let py = object.py();
     // `float()` also takes the dates and durations of NumPy, without their unit. They do not compare with a number.
-    let number = object.extract().and_then(|number| object.lt(0.0).map(|_| number));
+    let number = object.extract().and_then(|number| match object.lt(0.0) {
+        Err(error) if error.is_instance_of::<PyTypeError>(py) => Err(error),
+        _ => Ok(number), // `Decimal("NaN")` is not ordered
+    });
     number.or_else(|error: PyErr| {
         if error.is_instance_of::<PyOverflowError>(py) {
             return Ok(if object.lt(0)? { f64::NEG_INFINITY } else { f64::INFINITY });

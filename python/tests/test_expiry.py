@@ -5,6 +5,7 @@ import io
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,7 @@ NO_ZONE = r"expires_at has no time zone: use datetime\.now\(timezone\.utc\)"
         ({"expires_at": datetime(2100, 1, 1, tzinfo=Broken())}, ZeroDivisionError, "broken"),
         ({"expires_at": -1}, strongroom.InvalidArgumentError, f"expires_at {INVALID}"),
         ({"expires_at": float("nan")}, strongroom.InvalidArgumentError, f"expires_at {INVALID}"),
+        ({"expires_at": Decimal("nan")}, strongroom.InvalidArgumentError, f"expires_at {INVALID}"),
         ({"expires_at": float("inf")}, strongroom.InvalidArgumentError, f"expires_at {INVALID}"),
         ({"expires_at": float("-inf")}, strongroom.InvalidArgumentError, f"expires_at {INVALID}"),
         ({"expires_at": 2**63}, strongroom.InvalidArgumentError, f"expires_at {INVALID}"),
@@ -112,6 +114,7 @@ NO_ZONE = r"expires_at has no time zone: use datetime\.now\(timezone\.utc\)"
         ({"expires_in": -DAY}, strongroom.InvalidArgumentError, f"expires_in {INVALID}"),
         ({"expires_in": timedelta.min}, strongroom.InvalidArgumentError, f"expires_in {INVALID}"),
         ({"expires_in": float("nan")}, strongroom.InvalidArgumentError, f"expires_in {INVALID}"),
+        ({"expires_in": Decimal("nan")}, strongroom.InvalidArgumentError, f"expires_in {INVALID}"),
         ({"expires_in": float("inf")}, strongroom.InvalidArgumentError, f"expires_in {INVALID}"),
         ({"expires_in": 2**64}, strongroom.InvalidArgumentError, f"expires_in {INVALID}"),
         ({"expires_in": 10**400}, strongroom.InvalidArgumentError, f"expires_in {INVALID}"),
