@@ -264,7 +264,7 @@ void strongroom_wipe(void *data, size_t len);
  */
 
 /// In the flags of strongroom_options: open the store only if it exists (STRONGROOM_INVALID_ARGUMENT otherwise), so
-/// that a typo in a path does not make a new, empty store.
+/// that a typo in a path or URL does not make a new, empty store.
 #define STRONGROOM_MUST_EXIST 1
 
 /// In the flags of strongroom_options: an acknowledged write costs less, but a power failure (never a crash of the
@@ -295,7 +295,7 @@ typedef struct strongroom strongroom;
 typedef struct {
     /// sizeof(strongroom_options).
     size_t size;
-    /// STRONGROOM_PAD, and for a database STRONGROOM_MUST_EXIST, STRONGROOM_RELAXED_DURABILITY and
+    /// STRONGROOM_PAD, STRONGROOM_MUST_EXIST, and for a database STRONGROOM_RELAXED_DURABILITY and
     /// STRONGROOM_READ_ONLY, combined with |, or 0.
     uint64_t flags;
     /// The index key, kept apart from the database: recommended in production. No key file is then made beside the

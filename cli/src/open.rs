@@ -69,10 +69,7 @@ pub(crate) fn opens_with(options: &Options, index_key: &Path) -> bool {
 
 /// The builder of a store that must exist: an empty file does not become one, and no tables are created.
 fn at_existing(options: &Options, location: Location) -> Result<Builder, Failure> {
-    Ok(match location {
-        Location::Database(_) | Location::Memory => at(options, location)?.must_exist(),
-        _ => Strongroom::builder().storage(open_storage(options, location)?),
-    })
+    Ok(at(options, location)?.must_exist())
 }
 
 /// The builder of a store that is made if it is missing.

@@ -210,8 +210,6 @@ fn contradicting_choices_are_refused() {
     assert_error(both.open(), "InvalidArgument", "not both");
     let durable = builder().storage(memory()).index_key(index_key()).durability(Durability::Full);
     assert_error(durable.open(), "InvalidArgument", "durability");
-    let existing = builder().storage(memory()).index_key(index_key()).must_exist();
-    assert_error(existing.open(), "InvalidArgument", "must_exist");
     assert!(!path.exists());
 }
 
@@ -377,6 +375,13 @@ fn a_store_that_must_exist_is_not_made() {
     assert_eq!(fs::read(&path).unwrap(), b"");
     let key = Strongroom::open(&path).unwrap().store("id", "data").unwrap();
     assert_eq!(open().unwrap().retrieve("id", &key).unwrap(), b"data");
+
+    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    let open = || Strongroom::builder().storage(Arc::clone(&storage)).index_key(index_key());
+    assert_error(open().must_exist().open(), "InvalidArgument", "does not exist");
+    assert_eq!(storage.settings().unwrap(), None);
+    drop(open().open().unwrap());
+    drop(open().must_exist().open().unwrap());
 }
 
 #[test]

@@ -27,7 +27,7 @@ impl strongroom {
 }
 
 /// In the flags of strongroom_options: open the store only if it exists (STRONGROOM_INVALID_ARGUMENT otherwise), so
-/// that a typo in a path does not make a new, empty store.
+/// that a typo in a path or URL does not make a new, empty store.
 pub const STRONGROOM_MUST_EXIST: u64 = 1;
 
 /// In the flags of strongroom_options: an acknowledged write costs less, but a power failure (never a crash of the
@@ -56,7 +56,7 @@ pub const STRONGROOM_PAD: u64 = 8;
 pub struct strongroom_options {
     /// sizeof(strongroom_options).
     pub size: usize,
-    /// STRONGROOM_PAD, and for a database STRONGROOM_MUST_EXIST, STRONGROOM_RELAXED_DURABILITY and
+    /// STRONGROOM_PAD, STRONGROOM_MUST_EXIST, and for a database STRONGROOM_RELAXED_DURABILITY and
     /// STRONGROOM_READ_ONLY, combined with |, or 0.
     pub flags: u64,
     /// The index key, kept apart from the database: recommended in production. No key file is then made beside the

@@ -28,7 +28,7 @@ use crate::store::Strongroom;
 ///     the previous key has no effect. Open the store with both keys in all processes before the rotation begins:
 ///     calls on a handle that has only the previous key then raise :exc:`IndexKeyMismatchError`.
 /// :param previous_index_key_file: The file with the previous index key instead, under the rule of ``index_key_file``.
-/// :param must_exist: Open the database only if it exists.
+/// :param must_exist: Open the store only if it exists.
 /// :param read_only: Open an existing database read-only, and write no file beside it: for backups, also on a
 ///     read-only medium. Writes raise :exc:`UnsupportedError`.
 /// :param durability: For a database. ``"full"``: an acknowledged write survives a power cut. ``"relaxed"``: it

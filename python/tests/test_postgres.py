@@ -56,6 +56,15 @@ def test_a_store_in_postgres_keeps_records(url: str, path: Path) -> None:
         assert copy.retrieve("id", key) == b"data"
 
 
+def test_a_store_that_must_exist_is_not_made(url: str) -> None:
+    other = f"{url}?schema=other"
+    for _ in range(2):
+        with pytest.raises(strongroom.InvalidArgumentError, match="does not exist"):
+            strongroom.open(other, index_key=INDEX_KEY, must_exist=True)
+    strongroom.open(other, index_key=INDEX_KEY).close()
+    strongroom.open(other, index_key=INDEX_KEY, must_exist=True).close()
+
+
 def test_the_asyncio_interface_uses_postgres(url: str) -> None:
     async def main() -> None:
         async with await aio.open(url, index_key=INDEX_KEY) as store:

@@ -200,13 +200,14 @@ def test_certificates(service: Service, tmp_path: Path) -> None:
 
 
 def test_contradicting_options(service: Service, path: Path) -> None:
-    wrong: list[dict[str, Any]] = [{"must_exist": True}, {"durability": "relaxed"}]
+    wrong: list[dict[str, Any]] = [{"read_only": True}, {"durability": "relaxed"}]
     wrong += [{"timeout": seconds} for seconds in (0, -1.0, float("nan"))]
     for argument in wrong:
         with pytest.raises(strongroom.InvalidArgumentError):
             service.open(**argument)
     for seconds in (1e9, 1e300, float("inf")):
         service.open(timeout=seconds).close()
+    service.open(must_exist=True).close()
     for url in ("http://192.0.2.1:8421", "https://", "unix:", f"{service.https}/path", "http://127.0.0.1:99999"):
         with pytest.raises(strongroom.InvalidArgumentError):
             service.open(url)

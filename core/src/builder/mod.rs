@@ -88,7 +88,6 @@ pub struct Builder {
     previous_index_key_file: Option<PathBuf>,
     #[cfg(feature = "sqlite")]
     durability: Option<Durability>,
-    #[cfg(feature = "sqlite")]
     must_exist: bool,
     #[cfg(feature = "sqlite")]
     read_only: ReadOnly,
@@ -244,9 +243,8 @@ impl Builder {
         self
     }
 
-    /// Opens the database only if it exists, so that a typo in a path does not create an empty store. `:memory:` never
-    /// exists.
-    #[cfg(feature = "sqlite")]
+    /// Opens the store only if it exists, so that a typo in a path or URL does not create an empty one: else it is
+    /// [`Error::InvalidArgument`]. `:memory:` never exists.
     pub fn must_exist(mut self) -> Self {
         self.must_exist = true;
         self
@@ -285,7 +283,8 @@ impl fmt::Debug for Builder {
         f.field("storage", &self.storage)
             .field("index_key", &self.index_key)
             .field("previous_index_key", &self.previous_index_key)
-            .field("pad", &self.pad);
+            .field("pad", &self.pad)
+            .field("must_exist", &self.must_exist);
         #[cfg(feature = "remote")]
         f.field("endpoint", &self.endpoint);
         #[cfg(feature = "postgres")]
@@ -296,7 +295,6 @@ impl fmt::Debug for Builder {
         f.field("path", &self.path)
             .field("index_key_file", &self.index_key_file)
             .field("durability", &self.durability)
-            .field("must_exist", &self.must_exist)
             .field("read_only", &self.read_only);
         f.finish()
     }

@@ -25,7 +25,7 @@ use crate::storage::RemoteStorage;
 use crate::storage::{MemoryStorage, SqliteStorage};
 #[cfg(feature = "postgres")]
 use crate::storage::{PostgresConfig, PostgresStorage};
-use crate::storage::{Storage, StorageMetrics};
+use crate::storage::{Storage, StorageMetrics, require_store};
 use crate::strongroom::Strongroom;
 #[cfg(feature = "sqlite")]
 use crate::util::files;
@@ -89,10 +89,8 @@ impl Builder {
                 };
                 open(Arc::new(storage), &IndexKeys { current: index_key, previous }, self.clock, self.pad)
             }
-            (None, Some(_)) if self.durability.is_some() || self.must_exist || self.read_only != ReadOnly::Never => {
-                Err(Error::InvalidArgument(
-                    "durability, must_exist and read_only are not for this kind of store".into(),
-                ))
+            (None, Some(_)) if self.durability.is_some() || self.read_only != ReadOnly::Never => {
+                Err(Error::InvalidArgument("durability and read_only are not for this kind of store".into()))
             }
             (None, Some(storage)) => {
                 let keys = IndexKeys { current: given.ok_or_else(needs_index_key)?, previous };
@@ -121,6 +119,9 @@ impl Builder {
     /// The given storage, or that of the endpoint, the database server or the bucket.
     fn take_storage(&mut self) -> Result<Option<Arc<dyn Storage>>, Error> {
         let storage = self.storage.take();
+        if let Some(storage) = storage.as_deref().filter(|_| self.must_exist) {
+            require_store(storage)?;
+        }
         #[cfg(feature = "postgres")]
         let storage = match (self.postgres.take(), storage) {
             (Some(_), Some(_)) => {
@@ -137,14 +138,19 @@ impl Builder {
             if storage.is_some() {
                 return Err(Error::InvalidArgument("give a storage or an endpoint, not both".into()));
             }
-            return Ok(Some(Arc::new(RemoteStorage::open(&endpoint)?)));
+            let storage = RemoteStorage::open(&endpoint)?;
+            if self.must_exist {
+                require_store(&storage)?;
+            }
+            return Ok(Some(Arc::new(storage)));
         }
         #[cfg(feature = "object-store")]
         if let Some(url) = self.bucket.take() {
             if storage.is_some() {
                 return Err(Error::InvalidArgument("give a storage or a bucket, not both".into()));
             }
-            return Ok(Some(Arc::new(ObjectStorage::open(&url)?)));
+            let open = if self.must_exist { ObjectStorage::open_existing } else { ObjectStorage::open };
+            return Ok(Some(Arc::new(open(&url)?)));
         }
         Ok(storage)
     }
@@ -161,7 +167,8 @@ impl Builder {
             Some(durability) => config.durability(durability),
             None => config,
         };
-        Ok(PostgresStorage::open(&config)?)
+        let open = if self.must_exist { PostgresStorage::open_existing } else { PostgresStorage::open };
+        Ok(open(&config)?)
     }
 
     #[cfg(feature = "postgres")]

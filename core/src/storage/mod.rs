@@ -376,13 +376,11 @@ pub(crate) fn is_empty(storage: &dyn Storage) -> Result<bool, Error> {
 }
 
 /// The error of a place without a store, where one must exist.
-#[cfg(any(feature = "object-store", feature = "postgres", feature = "remote"))]
 pub(crate) fn no_store() -> Error {
     Error::InvalidArgument("the store does not exist: check its URL; the first `store` makes a new one".into())
 }
 
 /// Fails if a storage has no store. A damaged one is there.
-#[cfg(any(feature = "object-store", feature = "postgres", feature = "remote"))]
 pub(crate) fn require_store(storage: &dyn Storage) -> Result<(), Error> {
     let is_missing = || Ok(storage.settings()?.is_none() && is_empty(storage)?);
     match is_missing() {

@@ -247,7 +247,7 @@ static void what_is_refused(void) {
     CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open("unix:socket", &options, &store, &error));
     CHECK(strstr(error.message, "index key") != NULL);
     CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open("unix:socket", NULL, &store, &error));
-    const uint64_t flags[] = {STRONGROOM_MUST_EXIST, STRONGROOM_RELAXED_DURABILITY, STRONGROOM_READ_ONLY};
+    const uint64_t flags[] = {STRONGROOM_RELAXED_DURABILITY, STRONGROOM_READ_ONLY};
     for (size_t i = 0; i < COUNT(flags); i++) {
         options = options_with("token");
         options.flags = flags[i];
