@@ -29,7 +29,7 @@ fn existing_store(options: &Options) -> Result<Strongroom, Failure> {
     }
     let location = existing_location(options)?;
     let is_database = matches!(location, Location::Database(_));
-    let builder = builder(options, location, at_existing)?;
+    let builder = builder(options, location)?.must_exist();
     let builder = if is_database { builder.allow_read_only() } else { builder };
     Ok(builder.open()?)
 }
@@ -69,12 +69,7 @@ pub(crate) fn opens_with(options: &Options, index_key: &Path) -> bool {
 
 /// The builder of a store that must exist: an empty file does not become one, and no tables are created.
 fn at_existing(options: &Options, location: Location) -> Result<Builder, Failure> {
-    Ok(at(options, location)?.must_exist())
-}
-
-/// The builder of a store that is made if it is missing.
-fn at(options: &Options, location: Location) -> Result<Builder, Failure> {
-    Ok(Strongroom::builder().location(with_service_options(options, location)?))
+    Ok(Strongroom::builder().location(with_service_options(options, location)?).must_exist())
 }
 
 /// The location of a store, which exists if it is a database.
@@ -135,14 +130,14 @@ pub(crate) fn served(options: &Options, metrics: &StorageMetrics) -> Result<(Str
         Location::Service(endpoint) => Some(endpoint.upstreams()),
         _ => None,
     };
-    Ok((builder(options, location, at)?.storage_metrics(metrics).open()?, upstreams))
+    Ok((builder(options, location)?.storage_metrics(metrics).open()?, upstreams))
 }
 
 /// Opens the store, or creates it. The only folder it creates is the default one.
 pub(crate) fn or_create(options: &Options) -> Result<Strongroom, Failure> {
     let store = match connected(options)? {
         Some(store) => store,
-        None => builder(options, location_to_make(options)?, at)?.open()?,
+        None => builder(options, location_to_make(options)?)?.open()?,
     };
     in_namespace(options, store)
 }
@@ -208,17 +203,13 @@ fn server(options: &Options) -> Result<Option<Endpoint>, Failure> {
     Ok(Some(with_connection(options, endpoint, endpoint_options(&options.remote)?)?))
 }
 
-fn builder(
-    options: &Options,
-    location: Location,
-    at: fn(&Options, Location) -> Result<Builder, Failure>,
-) -> Result<Builder, Failure> {
+fn builder(options: &Options, location: Location) -> Result<Builder, Failure> {
     let has_file_beside = matches!(location, Location::Database(_) | Location::Memory);
     let commanded = commanded_index_key(options)?;
     if !has_file_beside && options.index_key_file.is_none() && commanded.is_none() {
         return Err(needs_index_key());
     }
-    let builder = at(options, location)?;
+    let builder = Strongroom::builder().location(with_service_options(options, location)?);
     let (file, previous) = (options.index_key_file.as_deref(), options.previous_index_key_file.as_deref());
     Ok(with_settings(builder, file, commanded.as_ref(), previous, options.pads_store))
 }

@@ -246,8 +246,8 @@ fn settings_of(storage: &dyn Storage) -> Result<Option<Settings>, SettingsFault>
 /// # Errors
 ///
 /// [`Error::InvalidArgument`] if `copy` is another store, or the same storage; [`Error::Unsupported`] from a storage
-/// that cannot be repaired by its users, such as a service, and from a database without a readable record; [`Error::Busy`] if others never stop writing; those of both
-/// storages. Some records may have been restored.
+/// that cannot be repaired by its users, such as a service, and from a database without a readable record;
+/// [`Error::Busy`] if others never stop writing; those of both storages. Some records may have been restored.
 pub fn repair(storage: &Arc<dyn Storage>, copy: &dyn Storage) -> Result<Repaired, Error> {
     let refuse = |text: &'static str| Err(Error::InvalidArgument(text.into()));
     if std::ptr::addr_eq(Arc::as_ptr(storage), copy) {
@@ -268,7 +268,8 @@ pub fn repair(storage: &Arc<dyn Storage>, copy: &dyn Storage) -> Result<Repaired
         Err(_) if has_record_of(&**storage, copy)? => false,
         Err(_) => {
             return refuse(
-                "the settings of the store are damaged, and the copy has no record that is readable in it: give a later backup",
+                "the settings of the store are damaged, and the copy has no record that is readable in it: give a \
+                 later backup",
             );
         }
     };

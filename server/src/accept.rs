@@ -190,11 +190,10 @@ async fn serve(
     let was_replaced = replaced.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         let connection = Arc::clone(&answering);
-        let is_http2 = request.version() == Version::HTTP_2;
         // After a GOAWAY, hyper accepts streams until the client acknowledges a PING, which it need not do. A stop, which
         // ends the connections soon, answers those that were on their way.
-        let refused = was_replaced.is_replaced();
-        let active_request = (!refused).then(|| connection.begin(is_http2));
+        let is_refused = was_replaced.is_replaced();
+        let active_request = (!is_refused).then(|| connection.begin(request.version() == Version::HTTP_2));
         request.extensions_mut().insert(hosts.clone());
         request.extensions_mut().insert(Arc::clone(&connection));
         if let Some(namespace) = &namespace {
@@ -203,7 +202,7 @@ async fn serve(
         let router = router.clone();
         async move {
             connection.writable().await;
-            if refused {
+            if is_refused {
                 return Err(h2::Error::from(h2::Reason::REFUSED_STREAM));
             }
             let Ok(answer) = router.call(request).await;

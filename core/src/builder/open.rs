@@ -12,19 +12,17 @@ use crate::error::Error;
 use crate::key::IndexKey;
 #[cfg(feature = "sqlite")]
 use crate::key::file as index_key_file;
+#[cfg(any(feature = "object-store", feature = "postgres", feature = "remote"))]
+use crate::location::Location;
 #[cfg(feature = "sqlite")]
 use crate::location::MEMORY;
 #[cfg(feature = "sqlite")]
 use crate::open_store::has_index_key;
 use crate::open_store::{IndexKeys, check_previous, open};
-#[cfg(feature = "object-store")]
-use crate::storage::ObjectStorage;
-#[cfg(feature = "remote")]
-use crate::storage::RemoteStorage;
+#[cfg(feature = "postgres")]
+use crate::storage::PostgresConfig;
 #[cfg(feature = "sqlite")]
 use crate::storage::{MemoryStorage, SqliteStorage};
-#[cfg(feature = "postgres")]
-use crate::storage::{PostgresConfig, PostgresStorage};
 use crate::storage::{Storage, StorageMetrics, require_store};
 use crate::strongroom::Strongroom;
 #[cfg(feature = "sqlite")]
@@ -127,10 +125,7 @@ impl Builder {
             (Some(_), Some(_)) => {
                 return Err(Error::InvalidArgument("give a storage or a PostgreSQL database, not both".into()));
             }
-            (Some(config), None) => {
-                let opened: Arc<dyn Storage> = Arc::new(self.open_postgres(config)?);
-                Some(opened)
-            }
+            (Some(config), None) => Some(self.open_postgres(config)?),
             (None, storage) => storage,
         };
         #[cfg(feature = "remote")]
@@ -138,19 +133,14 @@ impl Builder {
             if storage.is_some() {
                 return Err(Error::InvalidArgument("give a storage or an endpoint, not both".into()));
             }
-            let storage = RemoteStorage::open(&endpoint)?;
-            if self.must_exist {
-                require_store(&storage)?;
-            }
-            return Ok(Some(Arc::new(storage)));
+            return self.open_at(&Location::Service(endpoint)).map(Some);
         }
         #[cfg(feature = "object-store")]
         if let Some(url) = self.bucket.take() {
             if storage.is_some() {
                 return Err(Error::InvalidArgument("give a storage or a bucket, not both".into()));
             }
-            let open = if self.must_exist { ObjectStorage::open_existing } else { ObjectStorage::open };
-            return Ok(Some(Arc::new(open(&url)?)));
+            return self.open_at(&Location::Bucket(url)).map(Some);
         }
         Ok(storage)
     }
@@ -158,7 +148,7 @@ impl Builder {
 
 impl Builder {
     #[cfg(feature = "postgres")]
-    fn open_postgres(&mut self, config: PostgresConfig) -> Result<PostgresStorage, Error> {
+    fn open_postgres(&mut self, config: PostgresConfig) -> Result<Arc<dyn Storage>, Error> {
         if self.index_key.is_none() && !self.has_index_key_file() {
             return Err(needs_index_key()); // before tables are created
         }
@@ -167,8 +157,12 @@ impl Builder {
             Some(durability) => config.durability(durability),
             None => config,
         };
-        let open = if self.must_exist { PostgresStorage::open_existing } else { PostgresStorage::open };
-        Ok(open(&config)?)
+        self.open_at(&Location::Postgres(config))
+    }
+
+    #[cfg(any(feature = "object-store", feature = "postgres", feature = "remote"))]
+    fn open_at(&self, location: &Location) -> Result<Arc<dyn Storage>, Error> {
+        if self.must_exist { location.open_existing_storage() } else { location.open_storage() }
     }
 
     #[cfg(feature = "postgres")]

@@ -72,7 +72,7 @@ impl SqliteStorage {
         }
         let _leader = database.commit_queue.lead_alone().ok_or(Error::Busy)?;
         let is_done = new.database.snapshot(|new| {
-            rows::settings(new)?; // the transaction begins, so that all steps copy the same state
+            rows::begin_read(new)?; // the transaction begins, so that all steps copy the same state
             database.with_writer(|writer| writer.replace_content(new, || Ok(version(old)? == before)))
         })?;
         if is_done {
