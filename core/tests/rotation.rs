@@ -137,10 +137,11 @@ fn a_wrong_record_key_moves_nothing() {
     ];
     for len in [100, LONG] {
         let storage: Shared = Arc::new(MemoryStorage::new());
-        let writes = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&writes);
+        let (writes, reads) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let counts = [Arc::clone(&reads), Arc::clone(&writes)];
         let counted = hooked(&storage, move |call, _| {
-            count.fetch_add(usize::from(!matches!(call, "get" | "info" | "read_at" | "list")), Ordering::Relaxed);
+            counts[usize::from(!matches!(call, "get" | "info" | "read_at" | "list" | "renamed"))]
+                .fetch_add(1, Ordering::Relaxed);
             Ok(())
         });
         let place = Place(Box::new(move || Strongroom::builder().storage(counted.clone())));
@@ -151,6 +152,16 @@ fn a_wrong_record_key_moves_nothing() {
             assert_name(operation(&store, &record_key(7)), "WrongKey");
             assert_eq!((writes.load(Ordering::Relaxed), remaining(&store)), (0, 1), "operation {n}");
         }
+        // Nor does the number of reads tell.
+        let reads_of = |id: &str| {
+            let before = reads.load(Ordering::Relaxed);
+            store.retrieve(id, &record_key(7)).unwrap_err();
+            reads.load(Ordering::Relaxed) - before
+        };
+        let moved = store.store("moved", pattern(len)).unwrap();
+        assert_eq!([reads_of("id"), reads_of("moved")], [reads_of("none"); 2]);
+        store.delete("moved", &moved).unwrap();
+        writes.store(0, Ordering::Relaxed);
         assert!(store.retrieve("id", &right).unwrap() == pattern(len));
         assert_eq!((writes.load(Ordering::Relaxed), remaining(&store)), (1, 0));
         assert_name(store.retrieve("id", &record_key(7)), "WrongKey");

@@ -1,7 +1,7 @@
 //! Records that are read once: each length, what consumes nothing, concurrent callers, abandoned claims.
 
 use std::io::{Read, Seek, SeekFrom};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
@@ -292,6 +292,25 @@ fn an_interrupt_after_the_claim_leaves_nothing() {
         let key = store.store("id", b"data").unwrap();
         let _ = interruptible(|| true, || take(&store, "id", &key));
         assert_eq!(memory.list(None, 1).unwrap(), []);
+    }
+}
+
+/// The answer to the claim is lost, so that the outcome is unknown: the record is there as before.
+#[test]
+fn a_claim_with_a_lost_answer_is_undone() {
+    for take in TAKES {
+        let memory: Shared = Arc::new(MemoryStorage::new());
+        let is_first = AtomicBool::new(true);
+        let storage = hooked(&memory, move |call, _| match call {
+            "renamed" if is_first.swap(false, Ordering::Relaxed) => {
+                Err(StorageError::Indeterminate("no answer".into()))
+            }
+            _ => Ok(()),
+        });
+        let (store, _) = timed_over(storage, 1_000_000);
+        let key = store.store("id", b"data").unwrap();
+        assert!(matches!(take(&store, "id", &key), Err(Error::Indeterminate(_))));
+        assert_eq!(take(&store, "id", &key).unwrap(), b"data");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Arguments with parts, numbers, and the errors of arguments of another type.
 
-use pyo3::exceptions::{PyOverflowError, PyTypeError};
+use pyo3::exceptions::{PyArithmeticError, PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use strongroom::Error;
@@ -55,7 +55,7 @@ pub(crate) fn number(object: Borrowed<'_, '_, PyAny>, needed: &'static str) -> P
     let py = object.py();
     // `float()` also takes the dates and durations of NumPy, without their unit. They do not compare with a number.
     let number = object.extract().and_then(|number| match object.lt(0.0) {
-        Err(error) if error.is_instance_of::<PyTypeError>(py) => Err(error),
+        Err(error) if !error.is_instance_of::<PyArithmeticError>(py) => Err(error),
         _ => Ok(number), // `Decimal("NaN")` is not ordered
     });
     number.or_else(|error: PyErr| {

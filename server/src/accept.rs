@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use hyper::body::Incoming;
 use hyper::service::{Service as _, service_fn};
 use hyper::{Request, Version};
@@ -21,6 +22,8 @@ use crate::counted::Counted;
 use crate::http2_stream::StreamExecutor;
 use crate::listen::{Accepted, Established, Listener};
 use crate::observation::RefusedStream;
+use crate::problem::Problem;
+use crate::response;
 use crate::shared::Shared;
 
 /// The most bytes of a request's head.
@@ -203,7 +206,12 @@ async fn serve(
         async move {
             connection.writable().await;
             if is_refused {
-                return Err(h2::Error::from(h2::Reason::REFUSED_STREAM));
+                let peer = connection.client().map(|client| client.peer.as_str());
+                tracing::info!(target: "strongroom", peer, "a request on a connection from before a reload is refused");
+                return match request.version() {
+                    Version::HTTP_2 => Err(h2::Error::from(h2::Reason::REFUSED_STREAM)),
+                    _ => Ok(response::problem(Problem::reloaded()).map(|_| Body::empty())),
+                };
             }
             let Ok(answer) = router.call(request).await;
             drop(active_request); // the answer counts as a running request itself

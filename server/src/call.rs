@@ -102,6 +102,6 @@ impl<B> Call<B> {
     /// The answer's body with `len` bytes of `source`.
     pub(crate) async fn stream(&mut self, source: PoolOwned<impl ChunkSource>, len: u64) -> Result<Content, Problem> {
         let permits = self.reserve_stream(len).await?;
-        Ok(Content::new(answer_chunks::stream(source, len).await?, permits))
+        Ok(Content::new(answer_chunks::stream(source, len, &self.shared).await?, permits))
     }
 }

@@ -125,6 +125,11 @@ impl Problem {
         Self::busy(StatusCode::TOO_MANY_REQUESTS, "too many requests without a valid token at once")
     }
 
+    /// The connection was accepted under certificates, or revocations, that a reload has replaced.
+    pub(crate) fn reloaded() -> Self {
+        Self::busy(StatusCode::SERVICE_UNAVAILABLE, "the service has new certificates: connect again")
+    }
+
     /// A condition that is not met (RFC 9110 section 13).
     pub(crate) fn condition(detail: &'static str) -> Self {
         Self::argument(StatusCode::PRECONDITION_FAILED, detail)

@@ -1,6 +1,7 @@
 //! The audit log and the metrics tell how each answer ended.
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,6 +52,7 @@ struct Long {
     folder: TempDir,
     /// Makes the storage fail.
     fails: Arc<AtomicBool>,
+    has_failed: Arc<AtomicBool>,
     request: String,
     headers: Vec<(&'static str, String)>,
 }
@@ -60,15 +62,19 @@ impl Long {
         let ((folder, mut config), memory) = (audited(), Arc::new(MemoryStorage::new()));
         change(&mut config);
         let fails = Arc::<AtomicBool>::default();
-        let (fail, inner): (_, Shared) = (Arc::clone(&fails), memory.clone());
+        let has_failed = Arc::<AtomicBool>::default();
+        let (fail, failed, inner): (_, _, Shared) = (Arc::clone(&fails), Arc::clone(&has_failed), memory.clone());
         let storage = hooked(&inner, move |method, _| match method {
-            "read_at" if fail.load(Ordering::Relaxed) => Err(storage::Error::Backend("the disk is broken".into())),
+            "read_at" if fail.load(Ordering::Relaxed) => {
+                failed.store(true, Ordering::Relaxed);
+                Err(storage::Error::Backend("the disk is broken".into()))
+            }
             _ => Ok(()),
         });
         if !encrypted {
             memory.put(&Locator::from_bytes([0x77; 32]), &vec![7; LEN], PutMode::Create).unwrap();
             let (server, request) = (storage_with(storage, &config), format!("GET /v1/records/{}", "7".repeat(64)));
-            return Self { server, folder, fails, request, headers: Vec::new() };
+            return Self { server, folder, fails, has_failed, request, headers: Vec::new() };
         }
         let server = encryption_over(storage, &config);
         let key = RecordKey::generate().unwrap().to_text().to_string();
@@ -77,7 +83,7 @@ impl Long {
             .is(201);
         assert_eq!(outcome(folder.path(), 1), (201, "ok".into()));
         let headers = vec![("strongroom-id", "YQ".into()), ("strongroom-key", key), (OCTETS.0, OCTETS.1.into())];
-        Self { server, folder, fails, request: "POST /v1/retrieve".into(), headers }
+        Self { server, folder, fails, has_failed, request: "POST /v1/retrieve".into(), headers }
     }
 
     /// A connection on which the answer has begun.
@@ -145,6 +151,20 @@ fn an_answer_is_audited_at_its_end() {
         drop(long.begin());
         long.ended("ClientGone", "Storage", 1);
     }
+}
+
+/// A client that does not read, and leaves, hides no failure of the storage.
+#[test]
+fn a_failure_behind_unread_bytes_is_counted() {
+    let long = Long::start(false, |_| {});
+    let mut client = long.begin();
+    long.fails.store(true, Ordering::Relaxed);
+    while !long.has_failed.load(Ordering::Relaxed) {
+        client.stream.read_exact(&mut [0; 1 << 10]).unwrap();
+    }
+    drop(client);
+    long.server.wait_for_metric("strongroom_errors_total{error=\"Storage\"}", |errors| errors == 1);
+    assert_eq!(outcome(long.folder.path(), 1).0, 200);
 }
 
 #[test]

@@ -284,6 +284,7 @@ fn a_service_that_rejects_its_clients_is_avoided() {
     for rejection in [
         "HTTP/1.1 401 -\r\nstrongroom-code: 21\r\ncontent-length: 0\r\n\r\n",
         "HTTP/1.1 421 -\r\nstrongroom-code: 19\r\ncontent-length: 0\r\n\r\n",
+        "HTTP/1.1 429 -\r\nstrongroom-code: 12\r\ncontent-length: 0\r\n\r\n",
         WITHOUT_STORAGE,
     ] {
         let cluster = Cluster::start(2, |path| encryption_over(database(path), &config()));
@@ -306,6 +307,32 @@ fn a_service_that_rejects_its_clients_is_avoided() {
         let alone = Strongroom::connect(&Endpoint::new(&rejecting.url()).unwrap().timeout(Duration::from_secs(3)));
         let outcome = alone.unwrap().contains("id");
         assert!(matches!(outcome, Err(Error::AccessDenied(_) | Error::Storage(_))), "{outcome:?}");
+    }
+}
+
+/// One service executes a write, and its answer is lost. The other one refuses the repetition, which tells nothing of the
+/// first attempt.
+#[test]
+fn a_refusal_by_another_service_leaves_a_lost_write_indeterminate() {
+    for refusal in ["421 -\r\nstrongroom-code: 19", "413 -\r\nstrongroom-code: 8", "422 -\r\nstrongroom-code: 7"] {
+        let refusal = format!("HTTP/1.1 {refusal}\r\ncontent-length: 0\r\n\r\n");
+        let cluster = Cluster::start(2, |path| encryption_over(database(path), &config()));
+        let [losing, refusing] = [0, 1].map(|n| Proxy::new(cluster.services[n].address));
+        losing.plan(Plan::from_write([], Fault::CutAnswer(0)));
+        refusing.plan(Plan::from_write([], Fault::Answer(refusal.leak())));
+        let urls = format!("{},{}", losing.url(), refusing.url());
+        let direct = Strongroom::connect(&cluster.endpoint()).unwrap();
+        let mut lost = 0;
+        for n in 0..20 {
+            let id = format!("id {n}");
+            let client = Strongroom::connect(&Endpoint::new(&urls).unwrap().timeout(Duration::from_secs(6))).unwrap();
+            let outcome = client.store(&id, b"data");
+            if direct.contains(&id).unwrap() {
+                lost += 1;
+                assert!(matches!(outcome, Err(Error::Indeterminate(_))), "{outcome:?}");
+            }
+        }
+        assert!(lost > 0);
     }
 }
 

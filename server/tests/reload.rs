@@ -203,7 +203,7 @@ fn a_revoked_client_gets_no_more_answers_on_its_connection() {
     let _ = begun.write_all(b"host: localhost\r\n\r\n"); // fails if the connection has ended
     let mut answers = String::new();
     let _ = begun.read_to_string(&mut answers);
-    assert_eq!(answers, "");
+    assert!(answers.is_empty() || answers.starts_with("HTTP/1.1 503 "), "{answers}");
     let rest = format!("{}GET /v1/stats HTTP/1.1\r\nhost: localhost\r\n\r\n", "7".repeat(200));
     pipeline.write_all(rest.as_bytes()).unwrap();
     let mut answers = String::new();

@@ -118,7 +118,8 @@ impl Exchanges {
         end: Instant,
     ) -> (Result<ApiResponse, Failure>, bool) {
         let (outcome, lost) = self.call(request, policy, end, true).await;
-        (if lost { outcome.map_err(Failure::after_lost) } else { outcome }, lost)
+        let are_several = self.connections.services.are_several();
+        (if lost { outcome.map_err(|failure| failure.after_lost(are_several)) } else { outcome }, lost)
     }
 
     async fn call(

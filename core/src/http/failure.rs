@@ -171,13 +171,16 @@ impl Failure {
         Self::Lost(Broken(cause).into())
     }
 
-    /// The failure of a retry after a lost attempt: the retry did nothing, but the lost attempt may have.
-    pub(super) fn after_lost(self) -> Self {
+    /// The failure of a retry after a lost attempt: the retry did nothing, but the lost attempt may have. Of several
+    /// services, another one may have done it, with other limits than that which refuses the retry.
+    pub(super) fn after_lost(self, are_several: bool) -> Self {
         match self {
             Self::NotSent(source) | Self::Untrusted(source) | Self::OtherStore(source) | Self::Denied(source) => {
                 Self::Lost(source)
             }
-            Self::Problem(problem) if !problem.is_deterministic() => Self::Lost(problem.into()),
+            Self::Problem(problem) if !problem.is_deterministic() || are_several && !problem.is_of_record() => {
+                Self::Lost(problem.into())
+            }
             Self::Closed => Self::Lost("the handle was closed before the call was answered".into()),
             other => other,
         }

@@ -47,10 +47,12 @@ impl Problem {
             || self.status == StatusCode::SERVICE_UNAVAILABLE && self.code() != Some(ErrorCode::Busy)
     }
 
-    /// Whether the service rejects the client, whatever it asks: the service does not know the token, or the host that
-    /// the request names. Another service may accept them.
+    /// Whether the service rejects the client, whatever it asks: the service does not know the token (429 after many
+    /// such requests), or the host that the request names. Another service may accept them.
     pub(super) fn is_rejection(&self) -> bool {
-        self.is_ours() && [StatusCode::UNAUTHORIZED, StatusCode::MISDIRECTED_REQUEST].contains(&self.status)
+        const REJECTIONS: [StatusCode; 3] =
+            [StatusCode::UNAUTHORIZED, StatusCode::TOO_MANY_REQUESTS, StatusCode::MISDIRECTED_REQUEST];
+        self.is_ours() && REJECTIONS.contains(&self.status)
     }
 
     /// Whether the service, or a proxy before it, denies access: the token is missing or wrong, or lacks the
@@ -66,9 +68,15 @@ impl Problem {
     }
 
     /// Whether the answer depends on the request or the record, not on the service's state at the time: an earlier
-    /// attempt got the same answer, or caused it.
+    /// attempt at the same service got the same answer, or caused it.
     pub(super) fn is_deterministic(&self) -> bool {
-        const TRANSIENT: [StatusCode; 2] = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
-        self.is_ours() && self.status.is_client_error() && !self.is_denial() && !TRANSIENT.contains(&self.status)
+        let is_client_error = self.is_ours() && self.status.is_client_error();
+        is_client_error && !self.is_denial() && !self.is_rejection() && self.status != StatusCode::REQUEST_TIMEOUT
+    }
+
+    /// Whether the answer depends on the record, as all services see it.
+    pub(super) fn is_of_record(&self) -> bool {
+        use ErrorCode::{AlreadyExists, Conflict, Expired, NotFound};
+        self.code().is_some_and(|code| [AlreadyExists, Conflict, Expired, NotFound].contains(&code))
     }
 }

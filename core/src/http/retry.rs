@@ -55,7 +55,9 @@ impl Retries {
     ) -> Option<Duration> {
         let (again, is_late) = match outcome {
             Err(Failure::NotSent(_) | Failure::Untrusted(_)) => (true, !self.lost && now >= self.reached_by),
-            Err(Failure::Problem(problem)) if problem.is_rejection() => (true, true), // only elsewhere
+            // Only elsewhere.
+            Err(Failure::Denied(_)) => (true, true),
+            Err(Failure::Problem(problem)) if problem.is_rejection() => (true, true),
             Err(Failure::Problem(problem)) => (problem.is_transient(), false),
             Err(Failure::Lost(_)) => (self.policy == RetryPolicy::Idempotent, false),
             _ => (false, false),

@@ -238,7 +238,8 @@ fn random_numbers() -> [u32; 2] {
 /// Whether an outcome shows that the service cannot be used at present.
 fn is_failed<T>(outcome: &Result<T, Failure>) -> bool {
     match outcome {
-        Err(Failure::NotSent(_) | Failure::Lost(_) | Failure::Untrusted(_) | Failure::OtherStore(_)) => true,
+        Err(Failure::NotSent(_) | Failure::Lost(_)) => true,
+        Err(Failure::Untrusted(_) | Failure::Denied(_) | Failure::OtherStore(_)) => true,
         Err(Failure::Problem(problem)) => problem.is_unreachable() || problem.is_rejection(),
         _ => false,
     }

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::locator::{CLAIMED, LOCATOR_LEN, Locator};
-use crate::storage::{Head, Storage};
+use crate::storage::{self, Head, Storage};
 use crate::util::clock::Clock;
 use crate::util::{interrupt, random};
 
 /// Seconds after which a claim is abandoned.
 const CLAIM_SECONDS: u64 = 24 * 60 * 60;
-/// How long a removal may take before an interrupt ends it: as long as SQLite waits for a lock.
+/// How long a removal, or the way back, may take before an interrupt ends it: as long as SQLite waits for a lock.
 const REMOVAL_TIME: Duration = Duration::from_secs(5);
 /// The length of the random part of a claim's locator.
 const UNIQUE_LEN: usize = LOCATOR_LEN - 1 - size_of::<u64>();
@@ -27,10 +27,16 @@ pub(super) struct Claim {
 }
 
 impl Claim {
-    /// Claims the version with this head. [`Error::Conflict`] if another caller has changed or claimed the record.
+    /// Claims the version with this head. [`Error::Conflict`] if another caller has changed or claimed the record. If the
+    /// outcome is unknown, the record is back at its locator, unless the storage moves it later.
     pub(super) fn new(storage: &Arc<dyn Storage>, from: &Locator, head: Head, clock: &Clock) -> Result<Self, Error> {
         let locator = new_locator(clock.now().map_or(u64::MAX, |now| now.as_secs()))?;
-        storage.rename(from, &head, &locator)?;
+        storage.rename(from, &head, &locator).inspect_err(|error| {
+            // Perhaps the storage has moved the record, and the answer was lost or not awaited.
+            if matches!(error, storage::Error::Indeterminate(_)) {
+                let _ = interrupt::postponed(REMOVAL_TIME, || storage.rename(&locator, &head, from));
+            }
+        })?;
         Ok(Self { storage: Arc::clone(storage), locator, head })
     }
 }

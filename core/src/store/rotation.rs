@@ -115,7 +115,12 @@ impl LocatorKeys {
         access: Access<'_>,
     ) -> Result<Address<'i>, Error> {
         for _ in 0..ATTEMPTS {
-            let Some(info) = storage.info(from)? else { return Ok(address) };
+            let Some(info) = storage.info(from)? else {
+                if access.key().is_some() {
+                    storage.info(&address.locator)?; // as below, so that the time is that of a wrong key
+                }
+                return Ok(address);
+            };
             let is_proved = access.key().is_none_or(|key| address.prove(key, &info.head).is_ok());
             match (is_proved && self.may_move(access)).then(|| storage.rename(from, &info.head, &address.locator)) {
                 // If there are two records, the one under the current key counts: the other's writer has not got its

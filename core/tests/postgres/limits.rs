@@ -6,6 +6,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -121,6 +122,57 @@ fn forward(client: &TcpStream) {
         let _ = std::io::copy(&mut &*client, &mut &server);
         let _ = server.shutdown(Shutdown::Both);
     });
+}
+
+/// A failure of the network: the server keeps sessions whose clients are gone. They do nothing, so they are no reason to
+/// add no connection.
+#[test]
+fn sessions_that_are_left_by_a_failure_of_the_network_prevent_no_connection() {
+    let (server, name) = (Postgres::shared(), &format!("test_left_{}", std::process::id()));
+    server.sql(&format!("CREATE ROLE {name} LOGIN"));
+    drop(PostgresStorage::migrate(&PostgresConfig::new(&server.url(name)).unwrap(), Some(name)).unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("postgres://{name}@{}/postgres?schema={name}", listener.local_addr().unwrap());
+    let clients = Arc::new(Mutex::new(Vec::new()));
+    let accepted = Arc::clone(&clients);
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let client = client.unwrap();
+            accepted.lock().unwrap().push(client.try_clone().unwrap());
+            thread::spawn(move || {
+                let server = UnixStream::connect(Postgres::shared().socket()).unwrap();
+                thread::scope(|scope| {
+                    scope.spawn(|| std::io::copy(&mut &server, &mut &client));
+                    let _ = std::io::copy(&mut &client, &mut &server);
+                    loop {
+                        thread::park(); // the server's side stays open
+                    }
+                });
+            });
+        }
+    });
+    let config = PostgresConfig::new(&url).unwrap().timeout(Duration::from_secs(6));
+    let store = &Strongroom::builder().postgres(config).index_key(index_key()).open().unwrap();
+    let key = &store.store("id", b"data").unwrap();
+    let sessions = || {
+        let sql = format!("SELECT count(*) FROM pg_stat_activity WHERE usename = '{name}' AND state LIKE 'idle%'");
+        server.sql(&sql).parse::<usize>().unwrap()
+    };
+    // Each use of a lost connection makes another one.
+    for _ in 0..3 {
+        for _ in 0..3 {
+            thread::scope(|scope| {
+                for _ in 0..16 {
+                    scope.spawn(|| drop(store.retrieve("id", key)));
+                }
+            });
+        }
+        for client in clients.lock().unwrap().drain(..) {
+            let _ = client.shutdown(Shutdown::Both);
+        }
+    }
+    assert!(sessions() >= 8, "the server has the sessions of lost clients");
+    assert_eq!(wait_for(|| store.retrieve("id", key).ok()), b"data");
 }
 
 /// Fills the disk to the last byte.

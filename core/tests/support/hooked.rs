@@ -77,7 +77,8 @@ impl Storage for Hooked {
 
     fn rename(&self, from: &Locator, head: &Head, to: &Locator) -> Result<(), Error> {
         (self.hook)("rename", from.as_bytes())?;
-        self.inner.rename(from, head, to)
+        self.inner.rename(from, head, to)?;
+        (self.hook)("renamed", to.as_bytes())
     }
 
     fn list(&self, after: Option<&Locator>, limit: usize) -> Result<Vec<Entry>, Error> {

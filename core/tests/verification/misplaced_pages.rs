@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use strongroom::storage::{MemoryStorage, Storage};
 use strongroom::{Error, repair};
 
 use super::pages::{PAGE, Use, uses};
@@ -93,6 +94,22 @@ fn a_repair_empties_no_store() {
     std::fs::write(&sample.path, &file).unwrap();
     let storage = sample.damaged();
     let outcome = repair(&storage, &sample.copy());
+    assert!(matches!(&outcome, Err(Error::Unsupported(text)) if text.contains("backup")), "{outcome:?}");
+    storage.close().unwrap();
+    assert!(std::fs::read(&sample.path).unwrap() == file);
+}
+
+/// The index still names the records, and a copy of another time has none of them.
+#[test]
+fn a_repair_from_an_empty_copy_empties_no_store() {
+    let sample = Sample::new();
+    let root = uses(&sample.whole).iter().position(|of| *of == Use::Records).unwrap();
+    let mut file = std::fs::read(&sample.path).unwrap();
+    file[root * PAGE..(root + 1) * PAGE].fill(0xff);
+    std::fs::write(&sample.path, &file).unwrap();
+    let (storage, copy) = (sample.damaged(), MemoryStorage::new());
+    copy.swap_settings(None, &sample.copy().settings().unwrap().unwrap()).unwrap();
+    let outcome = repair(&storage, &copy);
     assert!(matches!(&outcome, Err(Error::Unsupported(text)) if text.contains("backup")), "{outcome:?}");
     storage.close().unwrap();
     assert!(std::fs::read(&sample.path).unwrap() == file);

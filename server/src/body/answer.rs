@@ -249,11 +249,7 @@ impl hyper::body::Body for PacedBody {
 
 /// The problem of the source of a body.
 fn problem(error: axum::Error) -> Problem {
-    match error.into_inner().downcast() {
-        Ok(failed) => {
-            let SourceFailed(problem) = *failed;
-            problem
-        }
-        Err(error) => Problem::internal(&error.to_string()),
-    }
+    let text = error.to_string();
+    let failed = error.into_inner().downcast::<SourceFailed>().ok();
+    failed.and_then(|failed| failed.into_problem()).unwrap_or_else(|| Problem::internal(&text))
 }

@@ -14,6 +14,7 @@ use super::unsent_answer::{Permits, SourceFailed};
 use crate::blocking_pool::PoolOwned;
 use crate::concurrency_limit::ConcurrencyLimit;
 use crate::problem::Problem;
+use crate::shared::Shared;
 
 /// The bytes of a chunk, which is read or written by one call.
 pub(crate) const CHUNK_LEN: usize = 256 << 10;
@@ -47,13 +48,18 @@ pub(crate) async fn add_long_permit(
 
 /// The answer's body with `len` bytes of `source`. The first chunk is read before this returns: a failure until then is
 /// an error answer, a later one aborts the answer.
-pub(crate) async fn stream(source: PoolOwned<impl ChunkSource>, len: u64) -> Result<Body, Problem> {
+pub(crate) async fn stream(
+    source: PoolOwned<impl ChunkSource>,
+    len: u64,
+    shared: &Arc<Shared>,
+) -> Result<Body, Problem> {
     let (mut source, first) = next_chunk(source, len).await?;
     let mut left = len - first.len() as u64;
     if left == 0 {
         return Ok(Body::from(first));
     }
     let (sender, rest) = mpsc::channel(1);
+    let shared = Arc::clone(shared);
     tokio::spawn(async move {
         while left > 0 {
             let chunk = match next_chunk(source, left).await {
@@ -62,7 +68,7 @@ pub(crate) async fn stream(source: PoolOwned<impl ChunkSource>, len: u64) -> Res
                     chunk
                 }
                 Err(problem) => {
-                    let _ = sender.send(Err(problem)).await; // fails if the answer has ended
+                    let _ = sender.send(Err(SourceFailed::new(problem, shared))).await; // fails if the answer has ended
                     return;
                 }
             };
@@ -82,7 +88,7 @@ async fn next_chunk<S: ChunkSource>(source: PoolOwned<S>, left: u64) -> Result<(
 
 struct ChunkedBody {
     first: Option<Bytes>,
-    rest: mpsc::Receiver<Result<Bytes, Problem>>,
+    rest: mpsc::Receiver<Result<Bytes, SourceFailed>>,
     left: u64,
 }
 
@@ -103,7 +109,7 @@ impl hyper::body::Body for ChunkedBody {
         };
         let chunk = match chunk {
             Some(Ok(chunk)) => chunk,
-            Some(Err(problem)) => return Poll::Ready(Some(Err(SourceFailed(problem)))),
+            Some(Err(failed)) => return Poll::Ready(Some(Err(failed))),
             None => return Poll::Ready(None), // too early
         };
         self.left = self.left.saturating_sub(chunk.len() as u64);

@@ -1,5 +1,6 @@
 //! An answer before it is sent: its content, and the memory that it reserves.
 
+use std::fmt;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -8,6 +9,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::concurrency_limit::ConcurrencyLimit;
 use crate::problem::Problem;
+use crate::shared::Shared;
 
 /// The answer of a handler.
 pub(crate) type Response = hyper::Response<Content>;
@@ -69,10 +71,39 @@ impl Content {
     }
 }
 
-/// The source of an answer's body failed.
-#[derive(Debug, thiserror::Error)]
+/// The source of an answer's body failed. The failure is logged and counted on drop, if the answer has not taken it.
+#[derive(thiserror::Error)]
 #[error("the source of the answer failed")]
-pub(super) struct SourceFailed(pub(super) Problem);
+pub(super) struct SourceFailed {
+    problem: Option<Problem>,
+    shared: Arc<Shared>,
+}
+
+impl SourceFailed {
+    pub(super) fn new(problem: Problem, shared: Arc<Shared>) -> Self {
+        Self { problem: Some(problem), shared }
+    }
+
+    pub(super) fn into_problem(mut self) -> Option<Problem> {
+        self.problem.take()
+    }
+}
+
+impl fmt::Debug for SourceFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.problem, f)
+    }
+}
+
+impl Drop for SourceFailed {
+    fn drop(&mut self) {
+        if let Some(problem) = self.problem.take() {
+            let (error, cause) = (problem.title, problem.cause);
+            self.shared.metrics.count_error(error);
+            tracing::error!(target: "strongroom", error, cause, "the source of an answer failed, which the client left");
+        }
+    }
+}
 
 /// The answer could not be sent completely.
 #[derive(Debug, thiserror::Error)]

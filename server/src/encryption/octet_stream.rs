@@ -187,7 +187,7 @@ pub(super) async fn take(mut call: Call<EncryptionBackend>) -> Result<Response, 
         Ok::<_, Error>((reader, len))
     });
     let (reader, len) = taken.await?;
-    let body = answer_chunks::stream(call.shared.pool.own(reader), len).await;
+    let body = answer_chunks::stream(call.shared.pool.own(reader), len, &call.shared).await;
     let body =
         body.map_err(|problem| Error::Indeterminate(problem.cause.unwrap_or_else(|| problem.title.into()).into()))?;
     Ok(bytes_answer(Content::new(body, permits)))

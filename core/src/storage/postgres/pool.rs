@@ -258,17 +258,19 @@ impl Pool {
     }
 
     /// Lets the server end a statement soon after its connection has ended. Some statements go on, such as a commit that
-    /// waits for a standby: while there are many of them, each further connection could only add one.
+    /// waits for a standby: while there are many of them, each further connection could only add one. An ended session
+    /// without a statement begins none; the server finds its end much later if the network has failed.
     async fn begin_session(&self, connection: &Connection) -> Result<(), Failure> {
         // Servers before version 14 refuse this.
         let _ = connection.client.batch_execute("SET client_connection_check_interval = '1s'").await;
         let ended = self.ended().clone();
         let (numbers, starts): (Vec<i32>, Vec<i64>) = ended.iter().copied().unzip();
         let sql = "SELECT pid, start, pid = pg_backend_pid() FROM
-                (SELECT pid, (extract(epoch FROM backend_start) * 1000000)::bigint AS start
+                (SELECT pid, (extract(epoch FROM backend_start) * 1000000)::bigint AS start, coalesce(state, '') AS state
                 FROM pg_catalog.pg_stat_activity) AS process
             WHERE start IS NOT NULL
-                AND (pid = pg_backend_pid() OR (pid, start) IN (SELECT * FROM unnest($1::int4[], $2::int8[])))";
+                AND (pid = pg_backend_pid() OR state NOT LIKE 'idle%'
+                    AND (pid, start) IN (SELECT * FROM unnest($1::int4[], $2::int8[])))";
         let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&numbers, Type::INT4_ARRAY), (&starts, Type::INT8_ARRAY)];
         let rows = match connection.client.query_typed(sql, &parameters).await {
             // The role may not see the sessions.

@@ -62,12 +62,12 @@ impl SqliteStorage {
         let removed = removed.into_iter();
         repaired.lost.extend(removed.map(|locator| Damage::new(Some(locator), "table record", DamageKind::Mismatch)));
         restore_lost_rows(&new, copy, lost, &mut repaired)?;
+        if (!is_whole || !repaired.lost.is_empty()) && storage::is_empty(&*new)? {
+            let text = "no record of the database can be read, so a repair would leave an empty store: put the backup \
+                        in its place";
+            return Err(Error::Unsupported(text.into()).into());
+        }
         if !is_whole {
-            if storage::is_empty(&*new)? {
-                let text = "no record of the database can be read, so a repair would leave an empty store: put the \
-                            backup in its place";
-                return Err(Error::Unsupported(text.into()).into());
-            }
             repaired.lost.push(Damage::new(None, "table record", DamageKind::Missing));
         }
         let _leader = database.commit_queue.lead_alone().ok_or(Error::Busy)?;
