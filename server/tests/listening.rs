@@ -270,6 +270,31 @@ fn a_certificate_binds_its_client_to_a_namespace() {
     assert!(refused(&config(&[("client", &"a".repeat(256))])).to_string().contains("TLS"));
 }
 
+/// A service that does not know the client's authority yet is avoided while another one does.
+#[test]
+fn a_service_that_refuses_the_certificate_is_avoided() {
+    let (folder, certificates) = (tempfile::tempdir().unwrap(), Certificates::new());
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let [certificate, key] = [write("client.pem", &certificates.client.0), write("client.key", &certificates.client.1)];
+    let authority = write("authority.pem", &certificates.authority);
+    let memory = Arc::new(MemoryStorage::new());
+    let mut config = certificates.config(folder.path(), "127.0.0.1:0", true);
+    let accepting = storage_with(memory.clone(), &config);
+    config.tls.as_mut().unwrap().client_authorities = Some(write("other.pem", &Certificates::new().authority));
+    let refusing = storage_with(memory, &config);
+    let urls = [&refusing, &accepting].map(|server| format!("https://localhost:{}", server.address.port()));
+    let endpoint = Endpoint::new(&urls.join(",")).unwrap().authorities(&authority);
+    let endpoint = endpoint.client_certificate(&certificate, &key).timeout(DEADLINE);
+    for _ in 0..10 {
+        let storage = RemoteStorage::open(&endpoint).unwrap();
+        (0..10).for_each(|_| assert_eq!(storage.stats(0).unwrap(), Stats::default()));
+    }
+}
+
 /// The result of the library's own client.
 fn stats(endpoint: Endpoint) -> Result<Stats, strongroom::storage::Error> {
     RemoteStorage::open(&endpoint.timeout(Duration::from_secs(1))).unwrap().stats(0)
