@@ -57,6 +57,25 @@ fn every_damaged_record_is_restored() {
     }
 }
 
+/// Without readable settings no store opens.
+#[test]
+fn damaged_settings_are_restored() {
+    let objects = Objects::default();
+    let address = start_with(Server::Correct, &Seen::default(), &objects);
+    let storage = || -> Arc<dyn Storage> { Arc::new(open(&url(address, "repair"))) };
+    let store = || Strongroom::builder().storage(storage()).index_key(index_key()).open();
+    let key = store().unwrap().store("id", b"data").unwrap();
+    let copy: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    assert!(copy_storage(&storage(), &copy, CopyOptions::new(), &mut |_| ()).unwrap().is_complete());
+    for (_, (bytes, tag)) in objects.lock().unwrap().iter_mut().filter(|(name, _)| name.ends_with("/settings")) {
+        *bytes.last_mut().unwrap() ^= 1;
+        tag.insert(1, 'd');
+    }
+    assert!(matches!(store(), Err(strongroom::Error::Corrupt)));
+    let _ = repair(&storage(), &*copy).unwrap();
+    assert_eq!(store().unwrap().retrieve("id", &key).unwrap(), b"data");
+}
+
 /// The second of two damaged records is replaced while the repair works on the first one.
 #[test]
 fn a_record_that_was_replaced_meanwhile_is_not_restored() {

@@ -117,7 +117,10 @@ impl ObjectStorage {
     /// read, write, delete and list; [`Error::Backend`] if the server cannot be reached or the bucket does not exist.
     pub fn open(url: &BucketUrl) -> Result<Self, Error> {
         let storage = Self::connect(url)?;
-        let is_new = storage.settings()?.is_none();
+        let is_new = match storage.settings() {
+            Err(Error::Corrupt) => false, // a repair restores them
+            settings => settings?.is_none(),
+        };
         storage.long(|records| async move { records.bucket.probe(is_new).await }).map_err(Stopped::of_read)?;
         Ok(storage)
     }
@@ -336,6 +339,9 @@ impl Storage for ObjectStorage {
     }
 
     fn repair(self: Arc<Self>, copy: &dyn Storage) -> Result<Repaired, Error> {
+        if let Some(settings) = copy.settings()? {
+            self.write(move |records| async move { records.restore_settings(&settings).await })?;
+        }
         repair_each(&self, copy)
     }
 

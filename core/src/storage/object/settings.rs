@@ -24,8 +24,23 @@ impl Records {
         if found.as_ref().map(|(object, _)| &object.payload[..]) != expected {
             return Err(Error::Conflict);
         }
+        self.put_settings(new, found.map_or(Condition::Absent, |(_, got)| Condition::Is(got.version))).await
+    }
+
+    /// Replaces the settings if they are damaged.
+    pub(super) async fn restore_settings(&self, new: &[u8]) -> Result<(), Error> {
+        check_settings(new)?;
+        // The version first: if another client replaces the damaged object in between, it is not that of an intact one.
+        let version = self.bucket.version(SETTINGS).await?;
+        match self.settings_object().await {
+            Err(Error::Corrupt) => {}
+            found => return found.map(drop),
+        }
+        self.put_settings(new, version.map_or(Condition::Absent, Condition::Is)).await
+    }
+
+    async fn put_settings(&self, new: &[u8], condition: Condition) -> Result<(), Error> {
         let object = NewObject::new(SETTINGS, Kind::Settings, Move::None, new)?;
-        let condition = found.map_or(Condition::Absent, |(_, got)| Condition::Is(got.version));
         match self.bucket.put_if(SETTINGS, &object, &condition).await? {
             Outcome::Done => Ok(()),
             Outcome::Refused { doubtful: false } => Err(Error::Conflict),
