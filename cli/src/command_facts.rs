@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::args::{Command, Data};
 use crate::key_args::{IndexKeyCommand, KeyCommand, KeyOut};
 use crate::keyring_args::KeyringCommand;
+#[cfg(feature = "server")]
+use crate::serve_args::TokenCommand;
 use crate::streams::is_stream;
 
 impl Command {
@@ -18,8 +20,8 @@ impl Command {
         }
     }
 
-    /// Whether the command concerns records of a namespace, not the whole store or none.
-    pub(crate) fn is_on_record(&self) -> bool {
+    /// Whether the command concerns a namespace, not the whole store or none.
+    pub(crate) fn is_in_namespace(&self) -> bool {
         match self {
             Self::Store { .. } | Self::Retrieve { .. } | Self::Take { .. } | Self::Replace { .. } => true,
             Self::Rekey { .. } | Self::Contains { .. } | Self::Delete { .. } | Self::Erase { .. } => true,
@@ -37,7 +39,9 @@ impl Command {
             Self::IndexKey(_) => false,
             Self::Health { .. } | Self::Completions { .. } | Self::Man { .. } => false,
             #[cfg(feature = "server")]
-            Self::Serve(_) | Self::ServeStorage(_) | Self::Token(_) | Self::Nodes | Self::Certificate(_) => false,
+            Self::Token(command) => matches!(command, TokenCommand::New { .. }),
+            #[cfg(feature = "server")]
+            Self::Serve(_) | Self::ServeStorage(_) | Self::Nodes | Self::Certificate(_) => false,
         }
     }
 
@@ -99,7 +103,7 @@ impl Command {
             #[cfg(feature = "server")]
             Self::Serve(serve) | Self::ServeStorage(serve) => serve.print_config,
             #[cfg(feature = "server")]
-            Self::Token(crate::serve_args::TokenCommand::New { tokens: Some(_), token_out: Some(_), .. }) => json,
+            Self::Token(TokenCommand::New { tokens: Some(_), token_out: Some(_), .. }) => json,
             #[cfg(feature = "server")]
             Self::Token(_) | Self::Nodes => true,
             #[cfg(feature = "server")]

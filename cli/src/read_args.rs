@@ -31,7 +31,7 @@ impl Cli {
         let mut command = without_empty_variables(Self::command());
         let matches = command.try_get_matches_from_mut(std::env::args_os())?;
         let mut cli = Self::from_arg_matches(&matches)?;
-        if !cli.command.is_on_record() {
+        if !cli.command.is_in_namespace() {
             let is_given = matches.value_source("namespace") == Some(ValueSource::CommandLine);
             match matches.subcommand_name() {
                 Some("token") if is_given => {}

@@ -37,11 +37,22 @@ fn the_environment_names_a_namespace() {
         assert!(run("one", args).status.success(), "{args:?}");
     }
     #[cfg(feature = "server")]
-    for args in [&["serve", "--print-config"][..], &["token", "new", "--scopes", "store", "--tokens", "tokens"]] {
-        assert!(run("one", args).status.success(), "{args:?}");
-    }
-    #[cfg(feature = "server")]
-    assert!(!String::from_utf8(world.read("tokens")).unwrap().contains("namespace"));
+    assert!(run("one", &["serve", "--print-config"]).status.success());
+}
+
+#[cfg(feature = "server")]
+#[test]
+fn the_environment_binds_a_new_token() {
+    let world = World::new();
+    let new = ["token", "new", "--scopes", "store", "--tokens", "tokens"];
+    let run = |name: &str, args: &[&str]| support::feed(world.command(args).env("STRONGROOM_NAMESPACE", name), b"");
+    assert!(run("one", &new).status.success());
+    assert!(run("one", &[&new[..], &["--namespace", "two"]].concat()).status.success());
+    assert!(run("", &new).status.success());
+    let list = run("one", &["token", "list", "--tokens", "tokens", "--json"]);
+    let tokens: serde_json::Value = serde_json::from_slice(&list.stdout).unwrap();
+    let namespaces: Vec<_> = tokens.as_array().unwrap().iter().map(|token| token["namespace"].as_str()).collect();
+    assert_eq!(namespaces, [Some("one"), Some("two"), None]);
 }
 
 #[test]
