@@ -1,5 +1,7 @@
 //! Reading the command line and the environment: which option overrides which, and which ones exclude each other.
 
+use std::iter;
+
 use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
@@ -32,12 +34,10 @@ impl Cli {
         let matches = command.try_get_matches_from_mut(std::env::args_os())?;
         let mut cli = Self::from_arg_matches(&matches)?;
         if !cli.command.is_in_namespace() {
-            let is_given = matches.value_source("namespace") == Some(ValueSource::CommandLine);
-            match matches.subcommand_name() {
-                Some("token") if is_given => {}
-                Some(name) if is_given => return Err(conflict(&command, "--namespace", name)),
-                _ => cli.options.namespace = None, // the variable is meant for other commands
+            if matches.value_source("namespace") == Some(ValueSource::CommandLine) {
+                return Err(conflict(&command, "--namespace", &subcommand(&matches)));
             }
+            cli.options.namespace = None; // the variable is meant for other commands
         }
         cli.check_keyring(&command, matches.value_source("keyring"))?;
         cli.check_keyring_secret(&command, &matches)?;
@@ -190,6 +190,12 @@ fn overridden<'n>(
         ([_], _) => Ok(set),
         _ => Ok(Vec::new()),
     }
+}
+
+/// The command's full name, such as `token list`.
+fn subcommand(matches: &ArgMatches) -> String {
+    let names = iter::successors(matches.subcommand(), |(_, matches)| matches.subcommand()).map(|(name, _)| name);
+    Vec::from_iter(names).join(" ")
 }
 
 /// The option with this id.

@@ -58,11 +58,18 @@ fn the_environment_binds_a_new_token() {
 #[test]
 fn commands_on_the_whole_store_refuse_a_namespace() {
     let world = World::with_record();
-    let commands = [&["purge"][..], &["stats"], &["key", "new"], &["completions", "bash"], &["man", "."]];
-    let of_services: [&[&str]; 2] = [&["serve", "--print-config"], &["serve-storage", "--print-config"]];
-    for args in commands.into_iter().chain(if cfg!(feature = "server") { of_services.to_vec() } else { Vec::new() }) {
-        let message = world.fail(64, &[args, &["--namespace", "one"]].concat(), "");
-        let expected = format!("--namespace cannot be used together with {}\n", args[0]);
+    let commands = [("purge", &[][..]), ("stats", &[]), ("key new", &[]), ("completions", &["bash"]), ("man", &["."])];
+    let of_services: [(_, &[_]); 4] = [
+        ("serve", &["--print-config"]),
+        ("serve-storage", &["--print-config"]),
+        ("token list", &["--tokens", "tokens"]),
+        ("token revoke", &["web-1", "--tokens", "tokens"]),
+    ];
+    let of_services = if cfg!(feature = "server") { &of_services[..] } else { &[] };
+    for (command, args) in commands.iter().chain(of_services) {
+        let args = [&Vec::from_iter(command.split(' '))[..], args, &["--namespace", "one"]].concat();
+        let message = world.fail(64, &args, "");
+        let expected = format!("--namespace cannot be used together with {command}\n");
         assert!(message.contains(&expected), "{message}");
     }
 }
