@@ -266,7 +266,7 @@ pub(crate) fn with_connection(
 ) -> Result<Endpoint, Failure> {
     let url = endpoint.to_string();
     if !url.contains("https://") && !url.starts_with("cluster:") {
-        let is_set = |name| options.from_environment.contains(&name);
+        let is_set = |name| options.is_from_environment(name);
         given.authorities.take_if(|_| is_set("authorities"));
         given.client_certificate.take_if(|_| is_set("client_certificate"));
         given.client_key.take_if(|_| is_set("client_key"));

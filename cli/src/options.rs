@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::{Args, ValueHint};
+use clap::{Args, Id, ValueHint};
 use zeroize::Zeroizing;
 
 use crate::arg_path::path;
@@ -68,7 +68,13 @@ pub(crate) struct Options {
     pub(crate) pads_store: bool,
     /// The options whose values come from the environment.
     #[arg(skip)]
-    pub(crate) from_environment: Vec<&'static str>,
+    pub(crate) from_environment: Vec<Id>,
+}
+
+impl Options {
+    pub(crate) fn is_from_environment(&self, name: &str) -> bool {
+        self.from_environment.iter().any(|id| id == name)
+    }
 }
 
 /// How to reach a service.

@@ -11,22 +11,6 @@ use crate::args::{Cli, Command};
 use crate::bootstrap;
 use crate::keyring_args::{KeyringCommand, KeyringOptions};
 
-/// The options that the environment sets for all commands. A service reads them only if its configuration does not set
-/// them, and a connection without TLS ignores those for TLS.
-const SHARED: [&str; 11] = [
-    "store",
-    "index_key_file",
-    "index_key_command",
-    "previous_index_key_file",
-    "token_file",
-    "token_command",
-    "authorities",
-    "client_certificate",
-    "client_key",
-    "revocations",
-    "timeout",
-];
-
 impl Cli {
     /// Reads the command line. A store, a server or a cluster on it overrides all three in the environment.
     pub(crate) fn read() -> Result<Self, clap::Error> {
@@ -55,7 +39,7 @@ impl Cli {
             }
         }
         let is_from_environment = |name: &str| matches.value_source(name) == Some(ValueSource::EnvVariable);
-        options.from_environment = SHARED.into_iter().filter(|name| is_from_environment(name)).collect();
+        options.from_environment = matches.ids().filter(|id| is_from_environment(id.as_str())).cloned().collect();
         #[cfg(feature = "server")]
         {
             if matches!(cli.command, Command::Serve(_) | Command::ServeStorage(_)) {

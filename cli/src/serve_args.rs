@@ -198,7 +198,7 @@ pub(crate) enum TokenCommand {
     /// The service keeps only the token's hash, name, scopes, namespace and expiry time. The scopes: store (store,
     /// replace, rekey, contains), retrieve, take, erase (delete, erase, purge, stats), storage (the whole storage
     /// service), monitor (the page for operators). With --namespace or STRONGROOM_NAMESPACE, the token reaches only the
-    /// records of this namespace, and not the whole store.
+    /// records of this namespace, and not the whole store; the scopes storage and monitor refuse it.
     #[command(after_help = TOKEN_NEW_EXAMPLES)]
     New {
         /// The token's scopes, separated by commas

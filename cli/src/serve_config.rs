@@ -73,7 +73,7 @@ pub(crate) fn configure(options: &Options, args: &Serve, port: u16) -> Result<Op
 /// Merges the options of all commands.
 fn merge_shared(config: &mut Config, options: &Options) {
     fn merge<T: Clone>(options: &Options, name: &str, given: Option<&T>, file: &mut Option<T>) {
-        if file.is_none() || !options.from_environment.contains(&name) {
+        if file.is_none() || !options.is_from_environment(name) {
             *file = given.cloned().or(file.take());
         }
     }
@@ -102,7 +102,7 @@ fn merge_secret(
     (file, command): (&mut Option<PathBuf>, &mut Option<String>),
 ) {
     let is_set = file.is_some() || command.is_some();
-    let applies = |name| !is_set || !options.from_environment.contains(&name);
+    let applies = |name| !is_set || !options.is_from_environment(name);
     if let Some(given) = given.0.filter(|_| applies(file_name)) {
         (*file, *command) = (Some(given.clone()), None);
     }

@@ -75,6 +75,11 @@ fn new_token(
     name: Option<&str>,
     expires_at: Option<SystemTime>,
 ) -> Result<NewToken, Failure> {
+    if let (Some(_), Some(scope)) = (&options.namespace, scopes.iter().find(|scope| !has_namespaces(**scope))) {
+        let given = if options.is_from_environment("namespace") { "STRONGROOM_NAMESPACE" } else { "--namespace" };
+        let text = format!("the scope {scope} is for the whole store: make such a token without {given}");
+        return Err(Failure::Usage(text.into()));
+    }
     let mut token = NewToken::generate(scopes.to_vec()).map_err(|error| Error::Internal(error.into()))?;
     if let Some(name) = name {
         const INVALID: &str = "a token's name has 1 to 64 letters, digits, \".\", \"_\" and \"-\"";
@@ -91,6 +96,12 @@ fn new_token(
         Some(name) => token.bound_to(name.as_ref()),
         None => token,
     })
+}
+
+/// Whether a token with this scope can be bound to a namespace: the storage service and the page for operators refuse
+/// bound tokens.
+fn has_namespaces(scope: Scope) -> bool {
+    !matches!(scope, Scope::Storage | Scope::Monitor)
 }
 
 fn list(options: &Options, path: &Path, uses: Option<&Path>) -> Result<(), Failure> {

@@ -55,6 +55,21 @@ fn the_environment_binds_a_new_token() {
     assert_eq!(namespaces, [Some("one"), Some("two"), None]);
 }
 
+#[cfg(feature = "server")]
+#[test]
+fn a_token_for_the_whole_store_is_bound_to_no_namespace() {
+    let world = World::new();
+    for scopes in ["storage", "monitor", "store,monitor"] {
+        let new = ["token", "new", "--scopes", scopes, "--tokens", "tokens"];
+        let message = world.fail(64, &[&new[..], &["--namespace", "one"]].concat(), "");
+        assert!(message.contains("without --namespace"), "{message}");
+        let from_environment = support::feed(world.command(&new).env("STRONGROOM_NAMESPACE", "one"), b"");
+        let message = support::failure(&from_environment, 64);
+        assert!(message.contains("without STRONGROOM_NAMESPACE"), "{message}");
+        world.ok(&new, "");
+    }
+}
+
 #[test]
 fn commands_on_the_whole_store_refuse_a_namespace() {
     let world = World::with_record();
