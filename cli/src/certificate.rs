@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
+use rustls_pki_types::DnsName;
 use serde_json::json;
 use strongroom::{Error, with_suffix};
 use time::OffsetDateTime;
@@ -62,6 +64,9 @@ fn issue(
     issuer: &Issuer<'_, KeyPair>,
     authority_end: OffsetDateTime,
 ) -> Result<NewPem, Failure> {
+    if !new.names.iter().all(|name| is_dns_name(name) || name.parse::<IpAddr>().is_ok()) {
+        return Err(Failure::argument("a name is not a DNS name or an IP address"));
+    }
     let mut params = CertificateParams::new(new.names.clone()).map_err(failed)?;
     let mut end = set_validity(&mut params, new, 90 * DAY)?;
     if params.not_after > authority_end {
@@ -78,11 +83,16 @@ fn issue(
     Ok((params.signed_by(key, issuer).map_err(failed)?.pem(), end))
 }
 
+/// Whether the text is a DNS name of a certificate: it has no final dot, and its first label may be `*`.
+fn is_dns_name(name: &str) -> bool {
+    DnsName::try_from(name.strip_prefix("*.").unwrap_or(name)).is_ok() && !name.ends_with('.')
+}
+
 fn make_authority(new: &NewCertificate, key: &KeyPair) -> Result<NewPem, Failure> {
     let name = match new.names.as_slice() {
         [] => "Strongroom authority",
-        [name] if name.len() < 64 => name,
-        _ => return Err(Failure::argument("an authority has one name of at most 63 bytes")),
+        [name] if (1..64).contains(&name.len()) => name,
+        _ => return Err(Failure::argument("an authority has one name of 1 to 63 bytes")),
     };
     let mut params = authority_params(name);
     let end = set_validity(&mut params, new, 10 * 365 * DAY)?;
@@ -104,6 +114,9 @@ fn named(name: &str) -> DistinguishedName {
 }
 
 fn set_validity(params: &mut CertificateParams, new: &NewCertificate, default: Duration) -> Result<i64, Failure> {
+    if new.valid_for == Some(Duration::ZERO) {
+        return Err(Failure::argument("--valid-for is 0: the certificate would expire at once"));
+    }
     let now = OffsetDateTime::now_utc();
     let end = time::Duration::try_from(new.valid_for.unwrap_or(default)).ok().and_then(|time| now.checked_add(time));
     params.not_before = now - EARLIER;
@@ -166,8 +179,5 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
 }
 
 fn failed(error: rcgen::Error) -> Failure {
-    match error {
-        rcgen::Error::InvalidAsn1String(_) => Failure::argument("a name is not a DNS name or an IP address"),
-        error => Error::Internal(error.into()).into(),
-    }
+    Error::Internal(error.into()).into()
 }

@@ -24,7 +24,8 @@ pub(crate) struct NewCertificate {
     /// The path of the new files, without .pem and .key
     #[arg(long, value_name = "PATH", value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) out: PathBuf,
-    /// A DNS name or an IP address of the service or the client; may be repeated. For an authority, its name
+    /// A DNS name (*.example matches all with one label more) or an IP address of the service or the client; may be
+    /// repeated. For an authority, its name
     #[arg(long = "name", value_name = "NAME")]
     pub(crate) names: Vec<String>,
     /// The certificate of the authority, made by this command

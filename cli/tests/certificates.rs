@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::service::Service;
-use crate::support::{DATA, ID, World};
+use crate::support::{DATA, ID, World, failure, feed};
 
 /// A folder with the authority `ca`, the service's certificate `server` and the client's `client`.
 fn world() -> World {
@@ -138,7 +138,8 @@ fn certificates_are_private_and_never_overwritten() {
             new(&["--out", "x", "--authority", "ca.pem", "--authority-key", "ca.pem", "--name", "x"]),
             "no private key",
         ),
-        (19, new(&[&ca[..], &["--out", "x", "--name", "é"]].concat()), "a name is not"),
+        (19, new(&["--out", "x", "--name", ""]), "1 to 63 bytes"),
+        (19, new(&["--out", "x", "--valid-for", "0d"]), "--valid-for is 0"),
     ] {
         let message = world.fail(status, &args, "");
         assert!(message.contains(expected), "{args:?}: {message}");
@@ -147,4 +148,25 @@ fn certificates_are_private_and_never_overwritten() {
     let made = world.ok(&new(&[&ca[..], &["--json", "--out", "y", "--name", "y", "--valid-for", "1h"]].concat()), "");
     let made: Value = serde_json::from_str(&made).unwrap();
     assert_eq!((&made["certificate"], &made["key"]), (&"y.pem".into(), &"y.key".into()));
+}
+
+#[test]
+fn the_names_of_a_certificate_are_dns_names_or_ip_addresses() {
+    let world = world();
+    let new = |out: &str, name: &str| {
+        let ca = ["certificate", "new", "--authority", "ca.pem", "--authority-key", "ca.key"];
+        feed(&mut world.command(&[&ca[..], &["--out", out, "--name", "localhost", "--name", name]].concat()), b"")
+    };
+    let invalid = concat!(
+        "https://records.example|records.example:8420|127.0.0.1:8420|[::1]|127.0.0.1/8|127.0.0|a b||*|*.|a..b|a.|.a|é|",
+        "a.*.example|*a.example|*.127.0.0.1|a-.example|a@example",
+    );
+    for name in invalid.split('|') {
+        let message = failure(&new("x", name), 19);
+        assert!(message.contains("a name is not a DNS name or an IP address"), "{name}: {message}");
+    }
+    assert!(!world.exists("x.pem") && !world.exists("x.key"));
+    for (n, name) in ["*.example", "a_b.example", "xn--e1afmkfd.example", "::1", "192.0.2.1"].iter().enumerate() {
+        assert!(new(&format!("valid-{n}"), name).status.success(), "{name}");
+    }
 }
