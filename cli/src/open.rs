@@ -72,10 +72,22 @@ fn at_existing(options: &Options, location: Location) -> Result<Builder, Failure
     Ok(Strongroom::builder().location(with_service_options(options, location)?).must_exist())
 }
 
+/// The location with this path or URL. As the path of a database, `cluster` would be a mistake: for `serve` it means the
+/// storage services of its cluster.
+fn location(store: &Path) -> Result<Location, Failure> {
+    if store.as_os_str() == "cluster" {
+        return Err(Failure::argument(
+            "only `serve` finds the store \"cluster\": name services of the cluster with --bootstrap-nodes or \
+             --store cluster:URL; ./cluster is a file",
+        ));
+    }
+    Ok(Location::parse(store)?)
+}
+
 /// The location of a store, which exists if it is a database.
 fn existing_location(options: &Options) -> Result<Location, Failure> {
     let location = match &options.store {
-        Some(store) => Location::parse(store)?,
+        Some(store) => location(store)?,
         None => Location::Database(default_path()?),
     };
     match &location {
@@ -93,7 +105,7 @@ pub(crate) fn source(options: &Options) -> Result<Location, Failure> {
 
 /// The location to which a store is copied.
 pub(crate) fn destination(options: &Options, to: &Path, token_file: Option<&Path>) -> Result<Location, Failure> {
-    match Location::parse(to)? {
+    match location(to)? {
         Location::Service(endpoint) => {
             let mut endpoint_options = without_token(&options.remote);
             match token_file {
@@ -108,7 +120,7 @@ pub(crate) fn destination(options: &Options, to: &Path, token_file: Option<&Path
 
 /// Creates the tables of a store in PostgreSQL, and allows `role` to use them.
 pub(crate) fn migrate(options: &Options, role: Option<&str>) -> Result<(), Failure> {
-    let location = options.store.as_ref().map(Location::parse).transpose()?;
+    let location = options.store.as_deref().map(location).transpose()?;
     let Some(location @ Location::Postgres(_)) = location else {
         return Err(Failure::argument(
             "only a store in PostgreSQL is migrated: pass --store postgres://USER@HOST/DATABASE",
@@ -179,7 +191,7 @@ fn in_namespace(options: &Options, store: Strongroom) -> Result<Strongroom, Fail
 /// The encryption server or the storage service of the options.
 #[cfg(feature = "server")]
 pub(crate) fn service(options: &Options) -> Result<Endpoint, Failure> {
-    let location = options.store.as_ref().map(Location::parse).transpose()?;
+    let location = options.store.as_deref().map(location).transpose()?;
     match (server(options)?, location) {
         (Some(endpoint), _) => Ok(endpoint),
         (None, Some(Location::Service(endpoint))) => {
@@ -326,7 +338,7 @@ pub(crate) fn existing_storage(options: &Options) -> Result<Arc<dyn Storage>, Fa
 
 /// Opens a copy of the store, as [`existing_storage`].
 pub(crate) fn copy(options: &Options, copy: &Path) -> Result<Arc<dyn Storage>, Failure> {
-    open_storage(options, Location::parse(copy)?)
+    open_storage(options, location(copy)?)
 }
 
 fn open_storage(options: &Options, location: Location) -> Result<Arc<dyn Storage>, Failure> {
@@ -360,7 +372,7 @@ pub(crate) fn database(options: &Options) -> Option<PathBuf> {
 
 fn location_to_make(options: &Options) -> Result<Location, Failure> {
     if let Some(store) = &options.store {
-        return Ok(Location::parse(store)?);
+        return location(store);
     }
     let path = default_path()?;
     if let (Ok(false), Some(folder)) = (path.try_exists(), path.parent()) {

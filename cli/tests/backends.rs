@@ -65,6 +65,24 @@ fn assert_no_command_makes_a_store(world: &World, place: &str) {
     assert!(message.contains("the store does not exist"), "{message}");
 }
 
+/// The word means the storage services of a cluster, which only `serve` finds.
+#[test]
+fn no_command_makes_a_file_cluster() {
+    let world = World::with_record();
+    for args in [
+        &["store", "--store", "cluster", "--id", ID][..],
+        &["stats", "--store", "cluster"],
+        &["copy", "--to", "cluster"],
+        &["verify", "--repair-from", "cluster"],
+    ] {
+        let message = world.fail(19, args, DATA);
+        assert!(message.contains("--bootstrap-nodes"), "{args:?}: {message}");
+    }
+    assert!(!world.exists("cluster"));
+    world.ok(&["store", "--store", "./cluster", "--id", ID], DATA);
+    assert!(world.exists("cluster"));
+}
+
 #[test]
 fn no_command_makes_a_store_in_a_bucket() {
     let (mut world, objects) = (in_bucket(), Objects::default());
