@@ -75,7 +75,8 @@ const CLUSTER: &str = "Cluster options";
 #[derive(Args)]
 #[command(next_help_heading = "Service options")]
 pub(crate) struct Serve {
-    /// The configuration file, in TOML; the environment and flags override it
+    /// The configuration file, in TOML. Flags override it, and so do the variables of service and cluster options; the
+    /// variables that other commands also read, such as STRONGROOM_STORE, apply only where the file sets nothing
     #[arg(long, value_name = "PATH", env = "STRONGROOM_CONFIG", hide_env_values = true)]
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) config: Option<PathBuf>,
