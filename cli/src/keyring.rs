@@ -101,7 +101,7 @@ fn protection(recipients: &[String], given: Option<Zeroizing<String>>) -> Result
 
 /// Prints the ids as they are, but on a terminal with escapes for control characters.
 fn list(options: &Options, format: IdFormat, all_namespaces: bool) -> Result<(), Failure> {
-    if all_namespaces && options.namespace.is_some() {
+    if all_namespaces && options.namespace.is_some() && !options.is_from_environment("namespace") {
         return Err(Failure::Usage("give --namespace or --all-namespaces, not both".into()));
     }
     let kept = KeptKeys::required(options)?;

@@ -170,7 +170,8 @@ fn overridden<'n>(
     let from = |source| names.iter().copied().filter(|name| matches.value_source(name) == Some(source)).collect();
     let (given, set): (Vec<_>, Vec<_>) = (from(ValueSource::CommandLine), from(ValueSource::EnvVariable));
     match (&*given, &*set) {
-        ([name, other, ..], _) | ([], [name, other, ..]) => Err(conflict(command, &long(name), &long(other))),
+        ([name, other, ..], _) => Err(conflict(command, &long(name), &long(other))),
+        ([], [name, other, ..]) => Err(conflict(command, &variable(command, name), &variable(command, other))),
         ([_], _) => Ok(set),
         _ => Ok(Vec::new()),
     }
@@ -185,6 +186,12 @@ fn subcommand(matches: &ArgMatches) -> String {
 /// The option with this id.
 fn long(id: &str) -> String {
     format!("--{}", id.replace('_', "-"))
+}
+
+/// The variable of the option with this id.
+fn variable(command: &clap::Command, id: &str) -> String {
+    let name = command.get_arguments().find(|arg| arg.get_id() == id).and_then(Arg::get_env);
+    name.unwrap_or_default().to_string_lossy().into_owned()
 }
 
 fn missing(command: &clap::Command, arg: &str) -> clap::Error {

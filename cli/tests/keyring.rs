@@ -151,6 +151,12 @@ fn a_list_of_ids_comes_back_as_it_was() {
     is_kept(&["--format", "json"], ids.len(), 1);
     is_kept(&["--all-namespaces"], ids.len() + 1, 0);
     world.fail(64, &with(&["keyring", "list", "--namespace", "tenant", "--all-namespaces"]), "");
+    let mut in_tenant = world.command(&with(&["keyring", "list", "--all-namespaces"]));
+    in_tenant.env("STRONGROOM_NAMESPACE", "tenant"); // the option overrides it
+    assert_eq!(
+        feed(&mut in_tenant, b"").stdout,
+        world.ok(&with(&["keyring", "list", "--all-namespaces"]), "").as_bytes()
+    );
     failure(&feed(&mut world.command(&with(&["keyring", "list", "--all-namespaces", "--format", "nul"])), b""), 64);
     world.write("ids", r#"{"namespace": "tenant", "base64url": "cP8"}"#);
     world.fail(19, &with(&["retain", "--ids", "ids", "--format", "json"]), "");
@@ -439,7 +445,7 @@ fn one_secret_opens_a_keyring() {
     assert!(with_both(&with(&["keyring", "list"])).status.success());
     assert!(with_both(&["key", "new"]).status.success());
     let message = failure(&with_both(&["keyring", "list", "--keyring", "keys"]), 64);
-    assert!(message.contains("--passphrase-file"), "{message}");
+    assert!(message.contains("STRONGROOM_PASSPHRASE_FILE"), "{message}");
     assert!(with_both(&["keyring", "new", "--keyring", "third", "--new-identity", "third.age"]).status.success());
 }
 

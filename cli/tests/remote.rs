@@ -121,7 +121,7 @@ fn the_command_line_overrides_the_environment() {
     let found = with_server(&["retrieve", "--id", ID, "--key-file", "key"]);
     assert_eq!(
         support::failure(&found, 64),
-        "error: --store cannot be used together with --server\nhint: see `strongroom --help` and `strongroom COMMAND --help`\n"
+        "error: STRONGROOM_STORE cannot be used together with STRONGROOM_SERVER\nhint: see `strongroom --help` and `strongroom COMMAND --help`\n"
     );
     let found = with_server(&["retrieve", "--store", "records.db", "--id", ID, "--key-file", "key"]);
     assert_eq!(String::from_utf8_lossy(&found.stdout), DATA);
@@ -151,6 +151,22 @@ fn the_command_line_overrides_the_environment() {
     let given = ["serve", "--print-config", "--join", "a.example:1", "--bootstrap-nodes", "b.example:2,c.example:3"];
     let printed = world.ok(&given, "").replace(['\n', ' '], "");
     assert!(printed.contains("join=[\"a.example:1\",\"b.example:2\",\"c.example:3\""), "{printed}");
+}
+
+#[test]
+fn an_error_names_the_variables_that_exclude_each_other() {
+    let world = World::new();
+    for (name, other) in [
+        ("STRONGROOM_SERVER", "STRONGROOM_BOOTSTRAP_NODES"),
+        ("STRONGROOM_INDEX_KEY_FILE", "STRONGROOM_INDEX_KEY_COMMAND"),
+        ("STRONGROOM_TOKEN_FILE", "STRONGROOM_TOKEN_COMMAND"),
+        ("STRONGROOM_IDENTITY", "STRONGROOM_PASSPHRASE_FILE"),
+    ] {
+        let mut command = world.command(&["keyring", "list"]);
+        command.env_remove("STRONGROOM_STORE").envs([("STRONGROOM_KEYRING", "x"), (name, "x"), (other, "x")]);
+        let message = support::failure(&support::feed(&mut command, b""), 64);
+        assert!(message.contains(&format!("{name} cannot be used together with {other}\n")), "{message}");
+    }
 }
 
 #[test]
