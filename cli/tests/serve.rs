@@ -2,6 +2,7 @@
 
 #![cfg(all(unix, feature = "server"))]
 
+use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
 use std::time::Duration;
@@ -82,6 +83,19 @@ fn the_storage_service_logs_no_locator_and_no_record() {
     assert!(service.send(&format!("GET /v1/records/{locator}"), &[], "").ends_with(&record));
     assert_eq!(service.stop(Signal::TERM).0, Some(0));
     assert!(!world.exists("records.db.index-key"));
+}
+
+/// Its reader may be a file.
+#[test]
+fn a_log_in_text_has_no_colours() {
+    let world = World::new();
+    let mut serve = world.command(&["serve", "--insecure-loopback", "--listen", "127.0.0.1:0"]);
+    let mut child = serve.stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(line.contains(" INFO starting ") && !line.contains('\x1b'), "{line}");
 }
 
 #[test]

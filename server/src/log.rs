@@ -36,7 +36,7 @@ pub fn log_to_stderr(log: &Log) -> Result<LogGuard, StartError> {
     let mut stderr = LineOutput::new(io::stderr());
     let lines = LineQueue::start("log", move |line| stderr.write(line)).map_err(StartError::Log)?;
     LINES.set(lines).map_err(|_| StartError::Log(io::ErrorKind::AlreadyExists.into()))?;
-    let lines = fmt::layer().with_writer(|| Lines).with_target(false);
+    let lines = fmt::layer().with_writer(|| Lines).with_ansi(false).with_target(false);
     let lines = match log.format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
