@@ -79,6 +79,14 @@ class Broken(tzinfo):
     tzname = dst = utcoffset  # type: ignore[assignment]
 
 
+class Interrupted:
+    def __float__(self) -> float:
+        return 60.0
+
+    def __lt__(self, other: object) -> bool:
+        raise KeyboardInterrupt("stop")
+
+
 PAST = "the expiry time is past"
 INVALID = "is invalid: it is negative, too large or not a number"
 NO_ZONE = r"expires_at has no time zone: use datetime\.now\(timezone\.utc\)"
@@ -119,6 +127,7 @@ NO_ZONE = r"expires_at has no time zone: use datetime\.now\(timezone\.utc\)"
         ({"expires_in": 2**64}, strongroom.InvalidArgumentError, f"expires_in {INVALID}"),
         ({"expires_in": 10**400}, strongroom.InvalidArgumentError, f"expires_in {INVALID}"),
         ({"expires_in": "60"}, TypeError, "a timedelta or a number is needed, not 'str'"),
+        ({"expires_in": Interrupted()}, KeyboardInterrupt, "stop"),
         ({"expires_in": numpy.timedelta64(60, "ns")}, TypeError, "a number is needed, not 'timedelta64'"),
         ({"expires_in": numpy.timedelta64(60, "s")}, TypeError, "a number is needed, not 'timedelta64'"),
         ({"expires_in": numpy.array(60, "timedelta64[ns]")}, TypeError, "a number is needed, not 'ndarray'"),
@@ -127,7 +136,7 @@ NO_ZONE = r"expires_at has no time zone: use datetime\.now\(timezone\.utc\)"
     ],
 )
 def test_invalid_times(
-    writes: dict[str, Write], store: Strongroom, expiry: dict[str, Any], error: type[Exception], text: str
+    writes: dict[str, Write], store: Strongroom, expiry: dict[str, Any], error: type[BaseException], text: str
 ) -> None:
     for write in writes.values():
         with pytest.raises(error, match=text):
