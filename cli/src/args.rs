@@ -52,8 +52,8 @@ pub(crate) enum Command {
         record: NewRecord,
         #[command(flatten)]
         tree: TreeOptions,
-        /// Also remove the records of files that are gone from the folder: those under the prefix whose keys are in the
-        /// keyring. If a file cannot be read, nothing is removed
+        /// Also remove the records of earlier runs' files that are gone from the folder, and name them on stderr. If a
+        /// file cannot be read, nothing is removed
         #[arg(long, requires = "recursive")]
         mirror: bool,
         #[command(flatten)]

@@ -38,6 +38,13 @@ fn numbers(world: &World, args: &[&str]) -> Value {
     serde_json::from_str(&world.ok(&with(args, &["--json"]), "")).unwrap()
 }
 
+/// Stores the folder with `--mirror`. Returns the numbers that the run prints, and the paths that it has removed.
+fn mirror(world: &World, args: &[&str]) -> (Value, Vec<Value>) {
+    let (stdout, stderr) = outcome(world, 0, &with(args, &["--mirror", "--json"]));
+    let path = |line: &str| serde_json::from_str::<Value>(line).unwrap()["removed"]["path"].take();
+    (serde_json::from_str(&stdout).unwrap(), stderr.lines().map(path).collect())
+}
+
 /// A file that was modified long ago.
 fn write_old(world: &World, name: &str, data: impl AsRef<[u8]>) {
     world.write(name, data);
@@ -146,8 +153,10 @@ fn a_second_run_stores_what_has_changed() {
     assert_eq!(copy, describe(&world.path("tree")));
     assert_eq!(world.records(), records + 1);
 
-    let mirrored = numbers(&world, &with(&STORE, &["--mirror"]));
+    let (mirrored, mut removed) = mirror(&world, &STORE);
     assert_eq!((&mirrored["removed"], &mirrored["unchanged"]), (&2.into(), &4.into()));
+    removed.sort_by_key(|path| !path.is_object());
+    assert_eq!(removed, [serde_json::json!({"base64url": "b2RkIP8KIG5hbWU"}), "src/deep/empty".into()]);
     assert_eq!(world.records(), 5);
     assert_eq!(
         world.ok(&["keyring", "list"], ""),
@@ -304,15 +313,60 @@ fn a_mirror_keeps_the_records_of_files_that_are_skipped() {
     }
     let pipes = world.other("mkfifo", &["tree/pipe", "tree/folder"]).status().unwrap();
     assert!(pipes.success());
-    let mirror = with(&STORE, &["--mirror", "--identity", "tree/me-2.age"]);
-    let (stdout, stderr) = outcome(&world, 0, &mirror);
+    let args = with(&STORE, &["--mirror", "--identity", "tree/me-2.age"]);
+    let (stdout, stderr) = outcome(&world, 0, &args);
     assert!(stdout.contains("removed: 1\n"), "{stdout}");
+    assert!(stderr.contains("removed: gone\n"), "{stderr}");
     assert!(stderr.contains("skipped: me-2.age: this command uses the file"), "{stderr}");
     numbers(&world, &RETRIEVE);
     let mut restored = describe(&world.path("copy"));
     assert_eq!(restored.len() + 1, stored.len());
     restored.insert(b"gone".to_vec(), stored[&b"gone"[..]].clone());
     assert_eq!(restored, stored);
+}
+
+#[test]
+fn a_mirror_removes_only_what_was_its_trees() {
+    let world = world();
+    for name in ["gone", "kept", "x"] {
+        write_old(&world, &format!("tree/{name}"), name);
+    }
+    fs::create_dir(world.path("tree/deep")).unwrap();
+    write_old(&world, "tree/deep/file", "deep");
+    fs::create_dir(world.path("inner")).unwrap();
+    write_old(&world, "inner/file", "inner");
+    let inner = ["store", "--recursive", "--id-prefix", "project/x", "inner"];
+    world.ok(&["store", "--id", "project/note"], "note");
+    assert_eq!(mirror(&world, &STORE).1, [0; 0], "there was no tree");
+    world.ok(&["store", "--id", "project/deep/note"], "deep note");
+    numbers(&world, &inner);
+    // What was below a folder is still the tree's when a file has its place.
+    fs::remove_dir_all(world.path("tree/deep")).unwrap();
+    write_old(&world, "tree/deep", "a file");
+    numbers(&world, &STORE);
+    for name in ["deep", "gone", "x"] {
+        fs::remove_file(world.path("tree").join(name)).unwrap();
+    }
+    fs::create_dir(world.path("tree/deep")).unwrap();
+    let (counts, mut removed) = mirror(&world, &STORE);
+    removed.sort_by_key(|path| path.as_str().unwrap().to_owned());
+    assert_eq!(removed, ["deep", "deep/file", "deep/note", "gone", "x"]);
+    assert_eq!(counts["removed"], 5);
+    assert_eq!(
+        world.ok(&["keyring", "list"], ""),
+        "project/\nproject/kept\nproject/note\nproject/x/\nproject/x/file\n"
+    );
+    assert_eq!(world.ok(&["retrieve", "--id", "project/note"], ""), "note");
+    world.ok(&["retrieve", "--recursive", "--id-prefix", "project/x", "-o", "copy"], "");
+    assert_eq!(world.read("copy/file"), b"inner");
+
+    // A tree of another store does not keep the files.
+    fs::create_dir(world.path("tree/y")).unwrap();
+    write_old(&world, "tree/y/file", "y");
+    numbers(&world, &STORE);
+    numbers(&world, &["store", "--recursive", "--id-prefix", "project/y", "inner", "--store", "other.db"]);
+    fs::remove_dir_all(world.path("tree/y")).unwrap();
+    assert_eq!(mirror(&world, &STORE).1, ["y/file"]);
 }
 
 #[test]
@@ -541,7 +595,7 @@ fn the_keys_of_another_store_remain() {
     }
     // The record of the other store is none of its tree, if it has one.
     fs::remove_file(world.path("tree/file")).unwrap();
-    assert_eq!(numbers(&world, &with(&both[0], &["--mirror"]))["removed"], 1);
+    assert_eq!(mirror(&world, &both[0]).1, ["file"]);
     assert_eq!(world.ok(&other(&["retrieve", "--id", "project/file"]), ""), "two");
     assert_eq!(key_count(&world, "project/file"), 1);
     for data in ["three", "four"] {
@@ -572,7 +626,7 @@ fn the_key_of_another_stores_record_remains() {
     assert_eq!((&stored["stored"], &stored["replaced"]), (&1.into(), &1.into()));
     check("two");
     fs::remove_file(world.path("tree/later")).unwrap();
-    assert_eq!(numbers(&world, &with(&STORE, &["--mirror"]))["removed"], 1);
+    assert_eq!(mirror(&world, &STORE).1, ["later"]);
     check("two");
     // Records of this store become files of a tree.
     world.ok(&["store", "--id", "own/file"], "two");
@@ -850,4 +904,26 @@ fn a_run_without_the_right_to_read_continues() {
     assert_eq!(numbers(&world, &storing)["replaced"], 1);
     assert_eq!(key_count(&world, "project/file"), 1);
     assert_eq!(world.ok(&with(&["retrieve", "--id", "project/file"], &others), ""), "data");
+}
+
+/// A run that fails to remove a record leaves it to the next one.
+#[cfg(feature = "server")]
+#[test]
+fn a_failed_mirror_continues() {
+    use crate::support::service::Service;
+
+    let world = world();
+    for (scopes, file) in [("store,retrieve", "some.token"), ("store,retrieve,erase", "all.token")] {
+        let token = world.ok(&["token", "new", "--scopes", scopes, "--tokens", "tokens"], "");
+        world.write(file, &token);
+    }
+    let server = Service::start(&world, &["serve", "--store", "plain.db", "--tokens", "tokens"]);
+    let server = format!("http://{}", server.address);
+    let storing = |token| with(&STORE, &["--server", &server, "--token-file", token]);
+    write_old(&world, "tree/gone", "data");
+    write_old(&world, "tree/kept", "data");
+    numbers(&world, &storing("some.token"));
+    fs::remove_file(world.path("tree/gone")).unwrap();
+    outcome(&world, 21, &with(&storing("some.token"), &["--mirror"]));
+    assert_eq!(mirror(&world, &storing("all.token")).1, ["gone"]);
 }

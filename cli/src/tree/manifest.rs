@@ -216,6 +216,11 @@ impl Manifest {
         *self = kept;
     }
 
+    /// Whether the path is one of the tree, or was one before a folder of it became a file or a link.
+    pub(super) fn covers(&self, path: &[u8]) -> bool {
+        self.entries.contains_key(path) || has_lost_folder_of(&self.entries, path)
+    }
+
     fn has_folder_of(&self, path: &[u8]) -> bool {
         let (folder, _) = split(path);
         folder.is_empty() || matches!(self.entries.get(folder), Some(Entry { kind: Kind::Folder, .. }))
@@ -283,6 +288,18 @@ pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
         Some((folder, name)) => (folder, name.get(1..).unwrap_or_default()),
         None => (&[], path),
     }
+}
+
+/// Whether the entries have a file or a link in place of a folder of the path.
+pub(super) fn has_lost_folder_of(entries: &BTreeMap<Vec<u8>, Entry>, path: &[u8]) -> bool {
+    let (mut folder, _) = split(path);
+    while !folder.is_empty() {
+        if entries.get(folder).is_some_and(|entry| entry.kind != Kind::Folder) {
+            return true;
+        }
+        (folder, _) = split(folder);
+    }
+    false
 }
 
 fn to_json(value: &impl Serialize) -> Result<Vec<u8>, Error> {

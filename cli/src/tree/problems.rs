@@ -1,4 +1,5 @@
-//! Files of a tree that are not processed: each is named on stderr, and the others are processed nevertheless.
+//! Files of a tree that are not processed or are removed: each is named on stderr, and the others are processed
+//! nevertheless.
 
 use std::io::Write;
 
@@ -25,6 +26,15 @@ impl Problems {
         let line = match self.json {
             true => json_line(&json!({"skipped": {"path": json_text(path), "reason": reason}})),
             false => format!("skipped: {}: {reason}", printable(path)),
+        };
+        print(&line);
+    }
+
+    /// Reports a file whose record is removed.
+    pub(super) fn removed(&self, path: &[u8]) {
+        let line = match self.json {
+            true => json_line(&json!({"removed": {"path": json_text(path)}})),
+            false => format!("removed: {}", printable(path)),
         };
         print(&line);
     }

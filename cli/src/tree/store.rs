@@ -10,7 +10,7 @@ use strongroom::{Error, RecordKey, Strongroom, WriteOptions};
 
 use super::files::{Done, Files, Job, Outcome, Unwritten};
 use super::folders::Root;
-use super::manifest::{Entry, KeyCheck, Kind, Limits, Manifest, too_many};
+use super::manifest::{Entry, KeyCheck, Kind, Limits, Manifest, has_lost_folder_of, too_many};
 use super::problems::Problems;
 use super::walk::{Found, walk};
 use super::{PROGRESS, TreeIds, batches, stored_manifest, worker_count, workers};
@@ -100,7 +100,7 @@ fn planned<'p>(
     mirror: bool,
 ) -> impl Iterator<Item = (&'p Vec<u8>, &'p Entry)> {
     let remains = move |path: &[u8]| {
-        let is_kept = if mirror { found.is_skipped(path) } else { !found.has_lost_folder_of(path) };
+        let is_kept = if mirror { found.is_skipped(path) } else { !has_lost_folder_of(&found.entries, path) };
         is_kept && !found.entries.contains_key(path)
     };
     let old = old.into_iter().flat_map(|old| &old.entries);
@@ -118,6 +118,9 @@ struct Counts {
     /// The manifest would exceed the limits: a failure keeps `--mirror` from removing its entries.
     without_manifest: bool,
 }
+
+/// The id of a record, and its keys in the keyring.
+type KnownRecord = (Vec<u8>, Vec<RecordKey>);
 
 struct Storing<'r> {
     folder: &'r Root,
@@ -173,16 +176,23 @@ impl<'r> Storing<'r> {
             self.replace(jobs, &bar)?;
         }
         bar.finish_and_clear();
-        let absent = if mirror && self.problems.failed() == 0 { self.absent(found) } else { Vec::new() };
+        let absent = match old {
+            Some(old) if mirror && self.problems.failed() == 0 => self.absent(found, old)?,
+            _ => Vec::new(),
+        };
         self.manifest.remove_orphans();
+        let mut document = None;
         if old.is_none_or(|old| *old != self.manifest) {
-            match self.manifest.to_document(self.limits)? {
-                Some(document) => self.write_manifest(&document)?,
+            document = self.manifest.to_document(self.limits)?;
+            match document {
+                Some(_) => {}
                 None if self.problems.failed() > 0 => self.counts.without_manifest = true,
                 None => return Err(too_many()),
             }
         }
-        self.remove(absent)
+        // If this is interrupted, the earlier manifest still tells the next run what to remove.
+        self.remove(absent)?;
+        document.map_or(Ok(()), |document| self.write_manifest(&document))
     }
 
     /// Whether the file is that of the manifest, if its record is under `key`.
@@ -396,25 +406,36 @@ impl<'r> Storing<'r> {
         })
     }
 
-    /// The records of the tree whose files are no longer in the folder, and their keys. The files leave the manifest.
-    fn absent(&mut self, found: &Found) -> Vec<(Vec<u8>, Vec<RecordKey>)> {
+    /// The records of the earlier manifest's tree whose files are no longer in the folder, and their keys. The files
+    /// leave the manifest. Other records under the prefix are not the tree's, also those of a tree below it.
+    fn absent(&mut self, found: &Found, old: &Manifest) -> Result<Vec<KnownRecord>, Failure> {
         self.manifest.entries.retain(|path, _| found.entries.contains_key(path) || found.is_skipped(path));
-        let is_absent = |path: &[u8]| !found.is_file(path) && !found.is_skipped(path);
+        let mut trees = Vec::new();
+        for id in self.ids.files(&self.kept).filter(|id| id.ends_with(b"/")) {
+            if self.store.contains(id)? {
+                trees.push(id);
+            }
+        }
+        let is_absent = |path: &[u8]| old.covers(path) && !found.is_file(path) && !found.is_skipped(path);
         let absent = self.ids.files(&self.kept).filter(|id| self.ids.path(id).is_some_and(is_absent));
-        absent.map(|id| (id.to_vec(), self.kept.newest_first(id))).collect()
+        let absent = absent.filter(|id| !trees.iter().any(|tree| id.starts_with(tree)));
+        Ok(absent.map(|id| (id.to_vec(), self.kept.newest_first(id))).collect())
     }
 
     /// Deletes records. A key that opens none is left alone: it may be another store's.
-    fn remove(&mut self, records: Vec<(Vec<u8>, Vec<RecordKey>)>) -> Result<(), Failure> {
+    fn remove(&mut self, records: Vec<KnownRecord>) -> Result<(), Failure> {
         let store = self.store;
-        let delete = |(id, keys): (Vec<u8>, Vec<RecordKey>)| match with_each(&keys, |key| store.delete(&id, key)) {
+        let delete = |(id, keys): KnownRecord| match with_each(&keys, |key| store.delete(&id, key)) {
             Ok(((), key)) => Ok(Some((id, key.duplicate()))),
             Err(Failure::Strongroom(Error::NotFound | Error::WrongKey)) => Ok(None),
             Err(failure) => Err(failure),
         };
         workers::for_each(self.workers, records, delete, |deleted| {
-            self.counts.removed += usize::from(deleted.is_some());
-            self.unused.extend(deleted);
+            if let Some((id, key)) = deleted {
+                self.problems.removed(self.ids.path(&id).unwrap_or_default());
+                self.counts.removed += 1;
+                self.unused.push((id, key));
+            }
             Ok(())
         })
     }

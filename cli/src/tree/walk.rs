@@ -36,18 +36,6 @@ impl Found {
         matches!(self.entries.get(path), Some(Entry { kind: Kind::File { .. }, .. }))
     }
 
-    /// Whether a folder of the path is no longer one.
-    pub(super) fn has_lost_folder_of(&self, path: &[u8]) -> bool {
-        let (mut folder, _) = split(path);
-        while !folder.is_empty() {
-            if self.entries.get(folder).is_some_and(|entry| entry.kind != Kind::Folder) {
-                return true;
-            }
-            (folder, _) = split(folder);
-        }
-        false
-    }
-
     /// Whether the path, or a folder of it, is left out.
     pub(super) fn is_skipped(&self, mut path: &[u8]) -> bool {
         while !path.is_empty() {
