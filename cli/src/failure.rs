@@ -1,5 +1,6 @@
 //! The program's errors: each has one message and one exit status. No message quotes an argument that may be a key, an
-//! id or data by mistake: messages name the paths of outputs and of several files, but not that of the data or a key.
+//! id or data by mistake: messages name the paths of outputs, of several files and of a damaged keyring, but not that of the
+//! data or a key.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -48,6 +49,9 @@ pub(crate) enum Failure {
     /// Some files of a tree; each of them was named on stderr.
     #[error("files that were not {what}: {count}; all others were")]
     Files { what: &'static str, count: usize, first: Box<Self> },
+    /// The keyring is damaged, not the store.
+    #[error("the keyring {path} was altered or damaged: restore it from its backup")]
+    DamagedKeyring { path: String },
     /// The result of `verify`, which has printed the damage.
     #[error("the store is damaged")]
     Damaged,
@@ -131,8 +135,9 @@ impl Failure {
             Self::Start(strongroom_server::StartError::Store(error)) => (error.code(), error.name()),
             #[cfg(feature = "server")]
             Self::Start(_) => as_in_library(strongroom::Error::InvalidArgument("".into())),
-            Self::Damaged => as_in_library(strongroom::Error::Corrupt),
-            Self::DamagedSource { .. } => as_in_library(strongroom::Error::Corrupt),
+            Self::Damaged | Self::DamagedKeyring { .. } | Self::DamagedSource { .. } => {
+                as_in_library(strongroom::Error::Corrupt)
+            }
             Self::TooLargeToCopy { .. } => as_in_library(strongroom::Error::TooLarge),
             Self::NoRecord => as_in_library(strongroom::Error::NotFound),
             Self::BrokenPipe => (BROKEN_PIPE, "BrokenPipe"),

@@ -32,7 +32,11 @@ impl KeptKeys {
     /// The keyring, if the options name one.
     pub(crate) fn open(options: &Options) -> Result<Option<Self>, Failure> {
         let Some(path) = &options.keyring.keyring else { return Ok(None) };
-        let keyring = Keyring::open(path, secret(path, &options.keyring)?)?;
+        let opened = secret(path, &options.keyring).and_then(|secret| Ok(Keyring::open(path, secret)?));
+        let keyring = opened.map_err(|failure| match failure {
+            Failure::Strongroom(Error::Corrupt) => Failure::DamagedKeyring { path: printable(path) },
+            failure => failure,
+        })?;
         let namespace = options.namespace.as_ref().map(|name| name.as_ref().to_vec()).unwrap_or_default();
         Ok(Some(Self { keyring, namespace }))
     }

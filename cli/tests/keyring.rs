@@ -457,6 +457,20 @@ fn a_wrong_secret_is_not_explained_by_tokens() {
     assert!(message.contains("does not open the keyring") && !message.contains("hint"), "{message}");
 }
 
+#[test]
+fn a_damaged_keyring_is_not_taken_for_a_damaged_store() {
+    let world = world();
+    world.ok(&with(&["store", "--id", ID]), DATA);
+    let keyring = world.read("keys");
+    // Without an identity, the program reads the first lines to learn which secret to ask for.
+    let without_identity = ["retrieve", "--id", ID, "--keyring", "keys"];
+    for (len, args) in [(keyring.len() - 1, &with(&["retrieve", "--id", ID])[..]), (30, &without_identity)] {
+        world.write("keys", &keyring[..len]);
+        let message = world.fail(4, args, "");
+        assert_eq!(message, "error: the keyring keys was altered or damaged: restore it from its backup\n");
+    }
+}
+
 /// Only the key that opens the record is removed with it: the others may be other stores', or the record is damaged.
 #[test]
 fn an_erasure_says_that_keys_remain() {
