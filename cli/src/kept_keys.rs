@@ -138,7 +138,10 @@ fn secret(path: &Path, options: &KeyringOptions) -> Result<KeyringSecret, Failur
     if !Keyring::needs_passphrase(path)? {
         return Err(Failure::argument("the keyring opens with an identity: name its file with --identity"));
     }
-    Ok(KeyringSecret::passphrase(&keys::ask_passphrase("Passphrase of the keyring (not shown): ")?)?)
+    Ok(KeyringSecret::passphrase(&keys::ask_passphrase(
+        "Passphrase of the keyring (not shown): ",
+        "--passphrase-file",
+    )?)?)
 }
 
 /// The passphrase of the file or the command of the options, if there is one.

@@ -44,7 +44,7 @@ pub(crate) fn run(options: &Options, command: KeyringCommand, in_use: &InUse) ->
         KeyringCommand::Rotate { recipients, new_passphrase_file, new_passphrase_command } => {
             let mut keyring = KeptKeys::required(options)?.keyring();
             let given = passphrase(new_passphrase_file.as_deref(), new_passphrase_command.as_deref())?;
-            keyring.rotate(protection(&recipients, given)?)?;
+            keyring.rotate(protection(&recipients, given, "--new-passphrase-file or --recipient")?)?;
             reply(options, &json!({"rotated": true}), "")
         }
     }
@@ -74,23 +74,28 @@ fn new(
         recipients.push(recipient);
     }
     let given = if recipients.is_empty() { given_passphrase(&options.keyring)? } else { None };
-    Keyring::create(path, protection(&recipients, given)?)?;
+    let instead = "--new-identity, --recipient or --passphrase-file";
+    Keyring::create(path, protection(&recipients, given, instead)?)?;
     if let Some(file) = &mut identity {
         file.keep();
     }
     reply(options, &json!({"keyring": json_path(path)}), "")
 }
 
-/// The recipients, the given passphrase, or one that the user types twice.
-fn protection(recipients: &[String], given: Option<Zeroizing<String>>) -> Result<KeyringProtection, Failure> {
+/// The recipients, the given passphrase, or one that the user types twice; `instead` are the options of the others.
+fn protection(
+    recipients: &[String],
+    given: Option<Zeroizing<String>>,
+    instead: &str,
+) -> Result<KeyringProtection, Failure> {
     if !recipients.is_empty() {
         return Ok(KeyringProtection::recipients(recipients)?);
     }
     let passphrase = match given {
         Some(passphrase) => passphrase,
         None => {
-            let typed = keys::ask_passphrase("New passphrase of the keyring (not shown): ")?;
-            if keys::ask_passphrase("The same again: ")? != typed {
+            let typed = keys::ask_passphrase("New passphrase of the keyring (not shown): ", instead)?;
+            if keys::ask_passphrase("The same again: ", instead)? != typed {
                 return Err(Failure::argument("the two passphrases differ"));
             }
             typed

@@ -50,11 +50,11 @@ fn ask() -> Result<RecordKey, Failure> {
     Ok(RecordKey::from_text(&text)?)
 }
 
-/// A passphrase, typed on the terminal.
-pub(crate) fn ask_passphrase(text: &str) -> Result<Zeroizing<String>, Failure> {
+/// A passphrase, typed on the terminal; `options` are those that a user without a terminal needs.
+pub(crate) fn ask_passphrase(text: &str, options: &str) -> Result<Zeroizing<String>, Failure> {
     prompt(text).map(Zeroizing::new).map_err(|error| match error.kind() {
         ErrorKind::UnexpectedEof | ErrorKind::Interrupted => Failure::argument("no passphrase was entered"),
-        _ => Failure::Usage("there is no terminal to ask for the passphrase: pass --passphrase-file".into()),
+        _ => Failure::Usage(format!("there is no terminal to ask for the passphrase: pass {options}").into()),
     })
 }
 

@@ -240,7 +240,8 @@ fn misuse_is_explained() {
         (19, vec!["keyring", "new", "--keyring", "keys", "--recipient", "age1"], "never overwritten"),
         (19, vec!["keyring", "new", "--keyring", "new", "--recipient", "age1"], "a recipient is not valid"),
         (19, vec!["keyring", "new", "--keyring", "new", "--new-identity", "me.age"], "never overwritten"),
-        (64, vec!["keyring", "new", "--keyring", "new"], "no terminal"),
+        (64, vec!["keyring", "new", "--keyring", "new"], "pass --new-identity, --recipient or --passphrase-file"),
+        (64, with(&["keyring", "rotate"]), "pass --new-passphrase-file or --recipient"),
     ] {
         let message = world.fail(status, &args, "");
         assert!(message.contains(expected), "{args:?}: {message}");
