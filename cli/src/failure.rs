@@ -54,7 +54,7 @@ pub(crate) enum Failure {
     DamagedKeyring { path: String },
     /// The result of `verify`, which has printed the damage.
     #[error("the store is damaged")]
-    Damaged,
+    Damaged { hint: Option<&'static str> },
     /// The rest of the store was copied, but for records above the limit of the destination.
     #[error("{}", damaged_source(*records, *is_exact, *too_large))]
     DamagedSource {
@@ -135,7 +135,7 @@ impl Failure {
             Self::Start(strongroom_server::StartError::Store(error)) => (error.code(), error.name()),
             #[cfg(feature = "server")]
             Self::Start(_) => as_in_library(strongroom::Error::InvalidArgument("".into())),
-            Self::Damaged | Self::DamagedKeyring { .. } | Self::DamagedSource { .. } => {
+            Self::Damaged { .. } | Self::DamagedKeyring { .. } | Self::DamagedSource { .. } => {
                 as_in_library(strongroom::Error::Corrupt)
             }
             Self::TooLargeToCopy { .. } => as_in_library(strongroom::Error::TooLarge),
@@ -180,7 +180,7 @@ impl Failure {
                 "a service has 30 seconds, or --timeout; `strongroom health URL` tells whether it reaches its storage",
             ),
             Self::Strongroom(Error::Storage(source)) => of_connection(&source.to_string()),
-            Self::Damaged => Some("restore the damaged records: strongroom verify --repair-from BACKUP"),
+            Self::Damaged { hint } => *hint,
             Self::DamagedSource { is_exact: false, .. } => {
                 Some("repair the store: strongroom verify --repair-from BACKUP; until then, --mirror deletes nothing")
             }

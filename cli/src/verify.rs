@@ -59,7 +59,15 @@ pub(crate) fn run(options: &Options, args: &Verify) -> Result<(), Failure> {
             let text = "some records are of an unknown version: a newer Strongroom may have written them";
             Err(Error::Unsupported(text.into()).into())
         }
-        _ => Err(Failure::Damaged),
+        _ => Err(Failure::Damaged {
+            hint: match (&args.repair_from, damaged) {
+                (None, _) => Some("restore the damaged records: strongroom verify --repair-from BACKUP"),
+                (Some(_), 0) => None, // what is lost is in the store no longer
+                (Some(_), _) => {
+                    Some("repeat the command with another backup, or erase the damaged records by their ids")
+                }
+            },
+        }),
     }
 }
 

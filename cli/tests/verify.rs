@@ -66,8 +66,10 @@ fn a_copy_that_cannot_help_is_an_error() {
     let world = world();
     damage(&world, "records.db");
     damage(&world, "backup.db");
-    let (status, text, _) = output(&world, &["verify", "--repair-from", "backup.db"]);
+    let (status, text, message) = output(&world, &["verify", "--repair-from", "backup.db"]);
     assert!(status == Some(4) && text.matches(" row: checksum\n").count() == 2, "{text}");
+    let hint = "hint: repeat the command with another backup, or erase the damaged records by their ids\n";
+    assert_eq!(message, format!("error: the store is damaged\n{hint}"));
     for (copy, said) in
         [("records.db", "itself"), ("./records.db", "itself"), ("missing.db", "no store at"), (":memory:", "in memory")]
     {
@@ -81,6 +83,9 @@ fn a_copy_that_cannot_help_is_an_error() {
     assert!(world.fail(19, &["verify", "--store", ":memory:"], "").contains("in memory"));
     assert!(!world.exists("missing.db"));
     world.fail(7, &["verify", "--server", "unix:socket"], "");
+    // What the hint says.
+    world.ok(&["erase", "--id", "1", "--yes"], "");
+    world.ok(&["verify"], "");
 }
 
 #[test]
