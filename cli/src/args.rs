@@ -208,7 +208,8 @@ pub(crate) enum Command {
     /// Remove what deleted records and interrupted writes left
     ///
     /// Services do this for a database on their machine, each hour. For PostgreSQL and object stores, let one machine
-    /// run this command each day; it needs no key. In a database, no ciphertext of a removed record is left afterwards.
+    /// run this command each day; it needs no key. In a database, no ciphertext of a removed record is left afterwards,
+    /// except that of a record whose `take` was interrupted less than a day ago.
     #[command(after_help = examples::MAINTAIN_EXAMPLES)]
     Maintain,
     /// Return the space of removed records to the operating system, and print its bytes
