@@ -41,7 +41,9 @@ pub(crate) enum Command {
     ///
     /// With a keyring, the key is in the keyring before the data is stored. Several files are then stored without --id,
     /// each under its name without its folder. If that is interrupted, the same command continues it: files that were
-    /// stored before are compared.
+    /// stored before are compared, and get the expiry and the padding of the command under a new key. Without
+    /// --expires-in or --expires-at, they keep their expiry time if they have one, and a line on stderr says so:
+    /// `replace` removes it.
     ///
     /// With --recursive, FILE is a folder. Each file in it is a record, and one more record keeps the folders, the
     /// links, the times and the permissions. The next run stores only what has changed since. Files that cannot be read

@@ -40,7 +40,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         }
         Command::Store { record, data, version, .. } if options.keyring.keyring.is_some() => {
             let id = if record.is_given() { Some(ids::get(record.into())?) } else { None };
-            kept_keys::store(options, id.as_ref(), &data, version.options())
+            kept_keys::store(options, id.as_ref(), &data, &version)
         }
         Command::Store { record, data, version, key_file: Some(key), .. } => {
             records::store_under_key(options, &ids::get(record.into())?, &data, version.options(), &key)

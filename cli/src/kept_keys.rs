@@ -1,6 +1,7 @@
 //! Records whose keys a keyring keeps. A new key is in the keyring before its record is stored, and an old key is
 //! removed only when its record is gone: a failure leaves at most a key without a record.
 
+use std::io::Write;
 use std::path::Path;
 
 use serde_json::json;
@@ -15,12 +16,15 @@ use crate::options::Options;
 use crate::progress::progress_bar;
 use crate::records::{may_be_written, write_data};
 use crate::reply::{json_text, reply};
-use crate::streams::is_stdin;
+use crate::streams::{is_stdin, stderr};
 use crate::values::Id;
+use crate::version_args::Version;
 use crate::{keys, open, secret_command};
 
 /// The files whose keys are added to the keyring at once.
 const FILES_AT_ONCE: usize = 1000;
+
+const KEEP_EXPIRY: &str = "files that were stored before, and keep their expiry time if they have one";
 
 /// The keyring of the options.
 pub(crate) struct KeptKeys {
@@ -182,20 +186,15 @@ pub(crate) fn with_each<T>(
 }
 
 /// Stores one record, or a file under its name for each of several.
-pub(crate) fn store(
-    options: &Options,
-    id: Option<&Id>,
-    data: &Data,
-    write_options: WriteOptions<'_>,
-) -> Result<(), Failure> {
+pub(crate) fn store(options: &Options, id: Option<&Id>, data: &Data, version: &Version) -> Result<(), Failure> {
     let mut kept = KeptKeys::required(options)?;
     match id {
         Some(_) if !data.from_command && !data.args.is_empty() => {
             Err(Failure::Usage("--id names one record: leave it out to store several files under their names".into()))
         }
-        Some(id) => store_one(options, &mut kept, id, data, write_options),
+        Some(id) => store_one(options, &mut kept, id, data, version.options()),
         None if data.from_command => Err(Failure::Usage("--from-command needs --id or --id-file".into())),
-        None => store_files(options, &mut kept, data, write_options),
+        None => store_files(options, &mut kept, data, version),
     }
 }
 
@@ -221,13 +220,9 @@ fn store_one(
 }
 
 /// Stores files under their names. If a run fails or is interrupted, the same command continues it: a record that was
-/// stored before is compared with its file.
-fn store_files(
-    options: &Options,
-    kept: &mut KeptKeys,
-    data: &Data,
-    write_options: WriteOptions<'_>,
-) -> Result<(), Failure> {
+/// stored before is compared with its file, and gets the expiry and the padding of the command line. Without an expiry, it
+/// keeps its own: a server does not tell whether it has one.
+fn store_files(options: &Options, kept: &mut KeptKeys, data: &Data, version: &Version) -> Result<(), Failure> {
     let files = data.inputs();
     let names: Vec<_> = files.iter().map(|file| id_of(file)).collect::<Result<_, _>>()?;
     let mut sorted: Vec<_> = names.iter().map(AsRef::<[u8]>::as_ref).collect();
@@ -239,6 +234,8 @@ fn store_files(
         return Err(Failure::argument("two of the files have the same name: store them one by one with --id"));
     }
     let store = open::or_create(options)?;
+    let write_options = version.options();
+    let mut keep_expiry = 0;
     let bar = progress_bar(Some(files.len() as u64), "{wide_bar} {human_pos}/{human_len} files");
     for (files, names) in files.chunks(FILES_AT_ONCE).zip(names.chunks(FILES_AT_ONCE)) {
         let mut keys = kept.keys_of_files(&store, names)?;
@@ -248,12 +245,19 @@ fn store_files(
                 let outcome = store.store_reader_with(name, &mut input, write_options.key(key));
                 input.outcome(outcome.map(drop))
             });
-            stored.map_err(|source| Failure::File { path: printable(file), source: source.into() })?;
+            let renewed = stored.and_then(|earlier| {
+                if let Some(earlier) = earlier.as_ref().filter(|_| version.is_given()) {
+                    kept.renew(&store, name, earlier, write_options)?;
+                }
+                Ok(earlier.is_some())
+            });
+            let is_earlier =
+                renewed.map_err(|source| Failure::File { path: printable(file), source: source.into() })?;
+            keep_expiry += usize::from(is_earlier && !version.expires());
             bar.inc(1);
-            match options.json {
-                true => reply(options, &json!({"id": json_text(name.as_ref()), "stored": true}), ""),
-                false => Ok(()),
-            }
+            let is_unchanged = is_earlier && !version.is_given();
+            let object = json!({"id": json_text(name.as_ref()), "stored": true, "unchanged": is_unchanged});
+            if options.json { reply(options, &object, "") } else { Ok(()) }
         });
         if outcome.is_err() {
             kept.remove_unused(names.iter().zip(&keys))?;
@@ -261,6 +265,10 @@ fn store_files(
         }
     }
     bar.finish_and_clear();
+    if keep_expiry > 0 && !options.json {
+        let text = format!("{KEEP_EXPIRY}: {keep_expiry}\n");
+        let _ = stderr().and_then(|mut stderr| stderr.write_all(text.as_bytes())); // the files are stored in any case
+    }
     Ok(())
 }
 
@@ -276,13 +284,15 @@ struct FileKey {
 }
 
 impl FileKey {
-    /// Stores the file of this id with `store_under`, if an earlier run has not stored it.
+    /// Stores the file of this id with `store_under`, if an earlier run has not stored it. Returns the key of the record
+    /// that an earlier run has stored.
     fn store(
         &mut self,
         kept: &mut KeptKeys,
         id: &Id,
         store_under: impl Fn(&RecordKey) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
+    ) -> Result<Option<RecordKey>, Failure> {
+        let mut was_stored = (!self.is_unused).then(|| self.key.duplicate());
         let mut outcome = match self.refused.take() {
             Some(refused) => Err(refused.into()),
             None => store_under(&self.key),
@@ -296,11 +306,12 @@ impl FileKey {
             }
             outcome = store_under(earlier);
             if outcome.is_ok() {
-                kept.remove_key(id, &self.key)?; // the record was stored before
+                kept.remove_key(id, &self.key)?;
                 self.is_unused = false;
+                was_stored = Some(earlier.duplicate());
             }
         }
-        outcome
+        outcome.map(|()| was_stored)
     }
 }
 
@@ -332,6 +343,21 @@ impl KeptKeys {
             Ok(())
         })?;
         Ok(found)
+    }
+
+    /// Encrypts the record again, with these options.
+    fn renew(
+        &mut self,
+        store: &Strongroom,
+        id: &Id,
+        earlier: &RecordKey,
+        options: WriteOptions<'_>,
+    ) -> Result<(), Failure> {
+        let new = RecordKey::generate()?;
+        self.replace(id, &new, || {
+            store.rekey_with(id, earlier, options.key(&new))?;
+            Ok(earlier)
+        })
     }
 
     /// Removes the new keys of records that were not stored.

@@ -41,6 +41,15 @@ pub(crate) struct Version {
 }
 
 impl Version {
+    /// Whether the command line has one of the options.
+    pub(crate) fn is_given(&self) -> bool {
+        self.pad || self.expires()
+    }
+
+    pub(crate) fn expires(&self) -> bool {
+        self.expiry.expires_in.is_some() || self.expiry.expires_at.is_some()
+    }
+
     pub(crate) fn options(&self) -> WriteOptions<'static> {
         let options = self.expiry.options();
         if self.pad { options.pad() } else { options }

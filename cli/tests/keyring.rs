@@ -58,8 +58,9 @@ fn files_are_stored_under_their_names() {
     let keys = world.read("keys");
     world.write("d", "four");
     let stored = world.ok(&with(&["--json", "store", "a", "folder/b", "c", "d"]), "");
-    let ids: Vec<_> = stored.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].clone()).collect();
-    assert_eq!(ids, ["a", "b", "c", "d"]);
+    let expected = |(id, unchanged)| format!("{{\"id\":\"{id}\",\"stored\":true,\"unchanged\":{unchanged}}}\n");
+    let lines = [("a", true), ("b", true), ("c", true), ("d", false)].map(expected);
+    assert_eq!(stored, lines.concat());
     assert_ne!(world.read("keys"), keys);
     assert_eq!(world.records(), 4);
 
@@ -70,6 +71,35 @@ fn files_are_stored_under_their_names() {
     assert!(message.starts_with("error: a was not stored, nor the files after it: there is a record"), "{message}");
     assert_eq!(world.ok(&with(&["keyring", "list"]), ""), keys, "keys without records remained");
     assert_eq!(world.ok(&with(&["retrieve", "--id", "a"]), ""), "one");
+}
+
+/// A file that was stored before does not drop the options in silence.
+#[test]
+fn a_file_stored_again_gets_the_expiry_and_the_padding() {
+    let world = world();
+    world.write("a", [7; 1000]);
+    let expiry_and_len = || {
+        let database = rusqlite::Connection::open(world.path("records.db")).unwrap();
+        let one = |row: &rusqlite::Row<'_>| Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, i64>(1)?));
+        database.query_row("SELECT expires_at, length(body) FROM record", (), one).unwrap()
+    };
+    world.ok(&with(&["store", "a"]), "");
+    let (never, plain) = expiry_and_len();
+    assert_eq!(never, None);
+    for time in ["@4102444800", "@4102444900", "@4102444800", "@4102444800"] {
+        assert_eq!(world.ok(&with(&["store", "--expires-at", time, "a"]), ""), "");
+        assert_eq!(expiry_and_len(), (time[1..].parse().ok(), plain));
+    }
+    let note = "files that were stored before, and keep their expiry time if they have one: 1\n";
+    for args in [&["store", "--pad", "a"][..], &["store", "a"]] {
+        let output = feed(&mut world.command(&with(args)), b"");
+        assert_eq!((output.status.success(), &*String::from_utf8_lossy(&output.stderr)), (true, note));
+        let (expires_at, padded) = expiry_and_len();
+        assert!(expires_at == Some(4_102_444_800) && padded > plain, "{expires_at:?}, {padded}");
+    }
+    // The earlier keys have left the keyring.
+    world.ok(&with(&["delete", "--id", "a"]), "");
+    assert_eq!(world.ok(&with(&["keyring", "list"]), ""), "");
 }
 
 /// The first file is stored when stdout fails.
@@ -341,7 +371,7 @@ fn a_token_that_cannot_read_writes() {
     let run = |args: &[&str]| world.ok(&[args, &["--server", &server, "--token-file", "token"]].concat(), "new data");
     world.ok(&["store", "--store", "other.db", "file"], "");
     run(&["store", "file"]);
-    run(&["store", "file"]); // continues the first
+    run(&["store", "--expires-in", "1d", "file"]); // continues the first
     assert_eq!(world.ok(&["retrieve", "--id", "file", "--store", "other.db"], ""), DATA);
     world.ok(&["delete", "--id", "file", "--store", "other.db"], "");
     assert_eq!(world.ok(&["retrieve", "--id", "file"], ""), DATA, "it has a key of its own");
@@ -515,7 +545,7 @@ fn names_that_are_not_text_are_base64url_in_json() {
         assert_eq!(String::from_utf8_lossy(&output.stderr), "");
         serde_json::from_slice(&output.stdout).unwrap()
     };
-    assert_eq!(run(&["store"]), json!({"id": {"base64url": "cP8"}, "stored": true}));
+    assert_eq!(run(&["store"]), json!({"id": {"base64url": "cP8"}, "stored": true, "unchanged": false}));
     let list = world.ok(&with(&["--json", "keyring", "list"]), "");
     assert_eq!(list, "[{\"base64url\":\"cP8\"}]\n");
     world.ok(&with(&["store", "--id", "it's"]), DATA);
