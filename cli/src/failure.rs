@@ -1,6 +1,6 @@
 //! The program's errors: each has one message and one exit status. No message quotes an argument that may be a key, an
-//! id or data by mistake: messages name the paths of outputs, of several files and of a damaged keyring, but not that of the
-//! data or a key.
+//! id or data by mistake: messages name the paths of outputs, of several files and of a damaged keyring, but not that of
+//! the data or a key.
 
 use std::borrow::Cow;
 use std::error::Error;

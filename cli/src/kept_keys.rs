@@ -220,8 +220,8 @@ fn store_one(
 }
 
 /// Stores files under their names. If a run fails or is interrupted, the same command continues it: a record that was
-/// stored before is compared with its file, and gets the expiry and the padding of the command line. Without an expiry, it
-/// keeps its own: a server does not tell whether it has one.
+/// stored before is compared with its file, and gets the expiry and the padding of the command line. Without an expiry,
+/// it keeps its own: a server does not tell whether it has one.
 fn store_files(options: &Options, kept: &mut KeptKeys, data: &Data, version: &Version) -> Result<(), Failure> {
     let files = data.inputs();
     let names: Vec<_> = files.iter().map(|file| id_of(file)).collect::<Result<_, _>>()?;
@@ -284,8 +284,8 @@ struct FileKey {
 }
 
 impl FileKey {
-    /// Stores the file of this id with `store_under`, if an earlier run has not stored it. Returns the key of the record
-    /// that an earlier run has stored.
+    /// Stores the file of this id with `store_under`, if an earlier run has not stored it. Returns the key of the
+    /// record that an earlier run has stored.
     fn store(
         &mut self,
         kept: &mut KeptKeys,

@@ -72,8 +72,8 @@ fn at_existing(options: &Options, location: Location) -> Result<Builder, Failure
     Ok(Strongroom::builder().location(with_service_options(options, location)?).must_exist())
 }
 
-/// The location with this path or URL. As the path of a database, `cluster` would be a mistake: for `serve` it means the
-/// storage services of its cluster.
+/// The location with this path or URL. As the path of a database, `cluster` would be a mistake: for `serve` it means
+/// the storage services of its cluster.
 fn location(store: &Path) -> Result<Location, Failure> {
     if store.as_os_str() == "cluster" {
         return Err(Failure::argument(
