@@ -27,13 +27,13 @@ pub(super) struct Claim {
 }
 
 impl Claim {
-    /// Claims the version with this head. [`Error::Conflict`] if another caller has changed or claimed the record. If the
-    /// outcome is unknown, the record is back at its locator, unless the storage moves it later.
+    /// Claims the version with this head. [`Error::Conflict`] if another caller has changed or claimed the record. After an
+    /// interrupt, the record is back at its locator, unless the storage moves it later.
     pub(super) fn new(storage: &Arc<dyn Storage>, from: &Locator, head: Head, clock: &Clock) -> Result<Self, Error> {
         let locator = new_locator(clock.now().map_or(u64::MAX, |now| now.as_secs()))?;
         storage.rename(from, &head, &locator).inspect_err(|error| {
-            // Perhaps the storage has moved the record, and the answer was lost or not awaited.
-            if matches!(error, storage::Error::Indeterminate(_)) {
+            // Perhaps the storage has moved the record. Without an interrupt, it was asked until the call's end.
+            if matches!(error, storage::Error::Indeterminate(_)) && interrupt::was_interrupted() {
                 let _ = interrupt::postponed(REMOVAL_TIME, || storage.rename(&locator, &head, from));
             }
         })?;

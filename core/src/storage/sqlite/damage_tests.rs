@@ -334,7 +334,10 @@ fn damaged_pages_of_tables_and_indexes_hide_no_readable_record() {
                 storage.close().unwrap();
 
                 damage_pages(&path, &whole, &[&of_table[..], of_index].concat());
-                let (storage, repaired) = repair(&path, &empty).unwrap();
+                let Some((storage, repaired)) = repair(&path, &empty) else {
+                    assert!(readable_records.is_empty(), "{what}");
+                    continue;
+                };
                 for number in 0..RECORDS {
                     assert!(!was_readable(number) || is_intact(&storage, number), "{what}: {number}");
                 }
