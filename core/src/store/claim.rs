@@ -27,8 +27,8 @@ pub(super) struct Claim {
 }
 
 impl Claim {
-    /// Claims the version with this head. [`Error::Conflict`] if another caller has changed or claimed the record. After an
-    /// interrupt, the record is back at its locator, unless the storage moves it later.
+    /// Claims the version with this head. [`Error::Conflict`] if another caller has changed or claimed the record. After
+    /// an interrupt, the record is back at its locator, unless the storage moves it later.
     pub(super) fn new(storage: &Arc<dyn Storage>, from: &Locator, head: Head, clock: &Clock) -> Result<Self, Error> {
         let locator = new_locator(clock.now().map_or(u64::MAX, |now| now.as_secs()))?;
         storage.rename(from, &head, &locator).inspect_err(|error| {
