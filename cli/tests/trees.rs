@@ -340,7 +340,7 @@ fn a_mirror_removes_only_what_was_its_trees() {
     assert_eq!(mirror(&world, &STORE).1, [0; 0], "there was no tree");
     world.ok(&["store", "--id", "project/deep/note"], "deep note");
     numbers(&world, &inner);
-    // What was below a folder is still the tree's when a file has its place.
+    // The tree keeps the records below a folder when a file takes its place.
     fs::remove_dir_all(world.path("tree/deep")).unwrap();
     write_old(&world, "tree/deep", "a file");
     numbers(&world, &STORE);

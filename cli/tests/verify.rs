@@ -83,7 +83,7 @@ fn a_copy_that_cannot_help_is_an_error() {
     assert!(world.fail(19, &["verify", "--store", ":memory:"], "").contains("in memory"));
     assert!(!world.exists("missing.db"));
     world.fail(7, &["verify", "--server", "unix:socket"], "");
-    // What the hint says.
+    // As the hint says.
     world.ok(&["erase", "--id", "1", "--yes"], "");
     world.ok(&["verify"], "");
 }

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +24,12 @@ pub(crate) struct Certificates {
     authority: String,
     server: (String, String),
     client: (String, String),
+}
+
+fn write(folder: &Path, name: &str, text: &str) -> PathBuf {
+    let path = folder.join(name);
+    fs::write(&path, text).unwrap();
+    path
 }
 
 impl Certificates {
@@ -51,6 +57,13 @@ impl Certificates {
             document += &format!("client_authorities = '{}'\n", path("clients.pem"));
         }
         Config::from_toml(&document).unwrap()
+    }
+
+    /// The files of the client's certificate, its key and the authority, in `folder`.
+    fn client_files(&self, folder: &Path) -> [PathBuf; 3] {
+        let (certificate, key) = &self.client;
+        [("client.pem", certificate), ("client.key", key), ("authority.pem", &self.authority)]
+            .map(|(name, text)| write(folder, name, text))
     }
 
     /// The answer to a client's request, with or without its certificate.
@@ -228,13 +241,7 @@ fn client_certificates_are_required_where_configured() {
 #[test]
 fn a_certificate_binds_its_client_to_a_namespace() {
     let (folder, certificates) = (tempfile::tempdir().unwrap(), Certificates::new());
-    let write = |name: &str, text: &str| {
-        let path = folder.path().join(name);
-        fs::write(&path, text).unwrap();
-        path
-    };
-    let [certificate, key] = [write("client.pem", &certificates.client.0), write("client.key", &certificates.client.1)];
-    let authority = write("authority.pem", &certificates.authority);
+    let [certificate, key, authority] = certificates.client_files(folder.path());
     let memory = Arc::new(MemoryStorage::new());
     let direct = Strongroom::builder().storage(memory.clone()).index_key(IndexKey::from_bytes(&[7; 32]).unwrap());
     let direct = direct.open().unwrap();
@@ -274,17 +281,12 @@ fn a_certificate_binds_its_client_to_a_namespace() {
 #[test]
 fn a_service_that_refuses_the_certificate_is_avoided() {
     let (folder, certificates) = (tempfile::tempdir().unwrap(), Certificates::new());
-    let write = |name: &str, text: &str| {
-        let path = folder.path().join(name);
-        fs::write(&path, text).unwrap();
-        path
-    };
-    let [certificate, key] = [write("client.pem", &certificates.client.0), write("client.key", &certificates.client.1)];
-    let authority = write("authority.pem", &certificates.authority);
+    let [certificate, key, authority] = certificates.client_files(folder.path());
     let memory = Arc::new(MemoryStorage::new());
     let mut config = certificates.config(folder.path(), "127.0.0.1:0", true);
     let accepting = storage_with(memory.clone(), &config);
-    config.tls.as_mut().unwrap().client_authorities = Some(write("other.pem", &Certificates::new().authority));
+    config.tls.as_mut().unwrap().client_authorities =
+        Some(write(folder.path(), "other.pem", &Certificates::new().authority));
     let refusing = storage_with(memory, &config);
     let urls = [&refusing, &accepting].map(|server| format!("https://localhost:{}", server.address.port()));
     let endpoint = Endpoint::new(&urls.join(",")).unwrap().authorities(&authority);
@@ -304,18 +306,12 @@ fn stats(endpoint: Endpoint) -> Result<Stats, strongroom::storage::Error> {
 fn the_library_uses_mutual_tls() {
     let (folder, certificates) = (tempfile::tempdir().unwrap(), Certificates::new());
     let server = storage(&certificates.config(folder.path(), "127.0.0.1:0", true));
-    let write = |name: &str, text: &str| {
-        let path = folder.path().join(name);
-        fs::write(&path, text).unwrap();
-        path
-    };
-    let [certificate, key] = [write("client.pem", &certificates.client.0), write("client.key", &certificates.client.1)];
-    let authority = write("authority.pem", &certificates.authority);
+    let [certificate, key, authority] = certificates.client_files(folder.path());
     let place = format!("https://localhost:{}", server.address.port());
     let endpoint = Endpoint::new(&place).unwrap().authorities(&authority).client_certificate(&certificate, &key);
     assert_eq!(stats(endpoint.clone()).unwrap(), Stats::default());
 
-    let other = write("other.pem", &Certificates::new().authority);
+    let other = write(folder.path(), "other.pem", &Certificates::new().authority);
     let elsewhere = Endpoint::new(&format!("https://127.0.0.1:{}", server.address.port())).unwrap();
     for refused in [
         endpoint.clone().authorities(&other),
@@ -327,7 +323,8 @@ fn the_library_uses_mutual_tls() {
         assert!(error.full_message().contains("certificate"), "{error:?}");
     }
     let theirs = Certificates::new().client;
-    let theirs = [write("other-client.pem", &theirs.0), write("other-client.key", &theirs.1)];
+    let theirs = [("other-client.pem", theirs.0), ("other-client.key", theirs.1)];
+    let theirs = theirs.map(|(name, text)| write(folder.path(), name, &text));
     let without = Endpoint::new(&place).unwrap().authorities(&authority);
     for denied in [without.clone(), without.client_certificate(&theirs[0], &theirs[1])] {
         let error = strongroom::Error::from(stats(denied).unwrap_err());
